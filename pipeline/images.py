@@ -1,0 +1,125 @@
+"""The one way to pixels: photographs and fakes alike are cropped, resized, rounded and coded here.
+
+Two classes that differ in their resize filter, rounding or codec can be told apart by that alone
+(the paper's own data could be), so no other module of the project resizes or encodes an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipeline.errors import UserError
+
+FILTER = Image.Resampling.LANCZOS
+PNG_LEVEL = 6
+# A picture that announces more pixels than this is refused before it is decoded.
+Image.MAX_IMAGE_PIXELS = 100_000_000
+
+Crop = str | Sequence[float]
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Decode an encoded picture wholly, upright (EXIF applied).
+
+    Raises:
+        UserError: the bytes are no complete picture of a format Pillow reads.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
+        raise UserError(f"not a readable picture: {error}") from error
+
+
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Convert any Pillow mode to 8-bit grey (`channels` 1) or RGB (3); alpha is laid on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # 16 bits and more: scaled by the range of the format, never clipped at 255.
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        image = Image.fromarray(np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB").convert("L" if channels == 1 else "RGB")
+
+
+def crop_box(width: int, height: int, crop: Crop) -> tuple[float, float, float, float]:
+    """Return (left, upper, right, lower) in pixels.
+
+    `crop` is "center" (the largest centred square), "full" (the whole picture, squeezed to a
+    square), or four fractions of width and height (left, upper, right, lower).
+    """
+    if crop == "full":
+        return 0, 0, width, height
+    if crop == "center":
+        side = min(width, height)
+        left, upper = (width - side) // 2, (height - side) // 2
+        return left, upper, left + side, upper + side
+    left, upper, right, lower = crop
+    return left * width, upper * height, right * width, lower * height
+
+
+def to_pixels(image: Image.Image, size: int, channels: int, crop: Crop = "center") -> np.ndarray:
+    """Crop and resize to uint8 (size, size, channels), values 0..255."""
+    image = to_mode(image, channels)
+    box = crop_box(*image.size, crop)
+    if box != (0, 0, size, size) or image.size != (size, size):
+        image = image.resize((size, size), FILTER, box=box)
+    return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
+
+
+def from_unit(images: np.ndarray) -> np.ndarray:
+    """Round float (N, C, H, W) in [-1, 1] to uint8 (N, H, W, C): rint((x + 1) * 127.5), clipped.
+
+    Raises:
+        UserError: a value is NaN or infinite.
+    """
+    if not np.isfinite(images).all():
+        raise UserError("a generator gave NaN or infinite pixels; expected values in [-1, 1]")
+    return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """Turn uint8 (N, H, W, C) into float32 (N, C, H, W) in [-1, 1]; inverse of `from_unit`."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / 127.5 - 1.0
+
+
+def generated_to_pixels(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Bring generator output, float (N, C, H, W) in [-1, 1] of any size, to the profile's pixels."""
+    native = from_unit(images)
+    if native.shape[1:] == (size, size, channels):
+        return native
+    return np.stack([to_pixels(to_pil(one), size, channels) for one in native])
+
+
+def to_pil(pixels: np.ndarray) -> Image.Image:
+    """Turn uint8 (H, W, 1 or 3) into a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 (H, W, C) losslessly, the same settings for every image of the project."""
+    buffer = io.BytesIO()
+    to_pil(pixels).save(buffer, format="PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """Decode `encode_png`'s bytes to uint8 (H, W, C)."""
+    pixels = np.asarray(Image.open(io.BytesIO(data)), dtype=np.uint8)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def pixel_sha256(pixels: np.ndarray) -> str:
+    """Digest of shape and values, independent of any codec."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return digest.hexdigest()

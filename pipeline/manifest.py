@@ -1,0 +1,160 @@
+"""Manifests: the Parquet tables that hold every image of the project, photographs and fakes alike.
+
+A manifest is a folder of parts (`part-00000.parquet`, ...), each written to a temporary name and
+renamed, so that a part is either whole or absent. The pictures are inside (PNG, lossless), in the
+layout of the Hugging Face `Image` feature: `datasets.load_dataset("parquet", data_files=...)`,
+pandas and DuckDB read them as they are. Label 1 is fake, the positive class everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import images
+from pipeline.errors import UserError
+
+VERSION = 1
+SPLITS = ("train", "valid", "test")
+REAL = "real"
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("image_id", pa.string()),
+        ("label", pa.int8()),
+        ("generator", pa.string()),
+        ("family", pa.string()),
+        ("seed", pa.int64()),
+        ("identity", pa.string()),
+        ("split", pa.string()),
+        ("sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("spec", pa.string()),
+    ]
+)
+
+
+def _features() -> dict[str, Any]:
+    """Describe the columns for Hugging Face datasets, which reads them from the metadata."""
+    kinds = {"int8": "int8", "int32": "int32", "int64": "int64", "string": "string"}
+    return {
+        field.name: {"_type": "Image"}
+        if field.name == "image"
+        else {"_type": "Value", "dtype": kinds[str(field.type)]}
+        for field in SCHEMA
+    }
+
+
+METADATA = {
+    b"deepfd": json.dumps({"schema": "manifest", "version": VERSION}).encode(),
+    b"huggingface": json.dumps({"info": {"features": _features()}}).encode(),
+}
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Path of part number `index`."""
+    return folder / f"part-{index:05d}.parquet"
+
+
+def rows_of(
+    pixels: np.ndarray, *, ids: Sequence[str], splits: Sequence[str], generator: str, family: str,
+    spec: str, seeds: Sequence[int | None], identities: Sequence[str | None],
+) -> list[dict[str, Any]]:
+    """Build manifest rows for uint8 pixels (N, H, W, C), one per image."""
+    return [
+        {
+            "image": {"bytes": images.encode_png(one), "path": f"{image_id}.png"},
+            "image_id": image_id,
+            "label": int(generator != REAL),
+            "generator": generator,
+            "family": family,
+            "seed": seed,
+            "identity": identity,
+            "split": split,
+            "sha256": images.pixel_sha256(one),
+            "width": one.shape[1],
+            "height": one.shape[0],
+            "spec": spec,
+        }
+        for one, image_id, split, seed, identity in zip(
+            pixels, ids, splits, seeds, identities, strict=True
+        )
+    ]  # fmt: skip
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` is at every moment either the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write any Arrow table as Parquet, atomically; the same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomic(path, sink.getvalue())
+
+
+def write_part(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one part of a manifest, atomically."""
+    write_table(path, pa.Table.from_pylist(list(rows), SCHEMA).replace_schema_metadata(METADATA))
+
+
+def read_part(path: Path) -> pa.Table | None:
+    """Read a part, or return None where it is absent, damaged or of another schema."""
+    try:
+        table = pq.ParquetFile(path).read()
+    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        return None
+    same = table.schema.equals(SCHEMA) and (table.schema.metadata or {}).get(b"deepfd") == (
+        METADATA[b"deepfd"]
+    )
+    return table if same else None
+
+
+def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a manifest in the order of its parts.
+
+    Args:
+        folder: the manifest's folder.
+        columns: the columns to read (all by default; leave out `image` when pixels are not needed).
+
+    Raises:
+        UserError: no part, or a part that is damaged or of another schema version.
+    """
+    paths = sorted(Path(folder).glob("part-*.parquet"))
+    if not paths:
+        raise UserError(f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)")
+    frames = []
+    for path in paths:
+        table = read_part(path)
+        if table is None:
+            raise UserError(
+                f"{path} is damaged or not a version {VERSION} manifest part; delete it and run "
+                "the stage that writes it again"
+            )
+        frames.append(table.select(list(columns)) if columns else table)
+    return pa.concat_tables(frames).to_pandas()
+
+
+def pixels(frame: pd.DataFrame) -> np.ndarray:
+    """Decode the pictures of a manifest frame to uint8 (N, H, W, C)."""
+    return np.stack([images.decode_png(cell["bytes"]) for cell in frame["image"]])
