@@ -1,0 +1,1 @@
+"""Methods, metrics and the leave-one-generator-out matrix."""

@@ -1,0 +1,41 @@
+"""What every detector promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from pipeline.folds import Images
+
+
+class Method(Protocol):
+    """A detector of fakes: fitted on a fold's train and valid images, it scores any image.
+
+    It never sees the held-out generator or the test split, and sets no threshold itself.
+    """
+
+    @classmethod
+    def fit(
+        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None
+    ) -> Self:
+        """Fit on `train`, select on `valid` (training generators only).
+
+        Args:
+            train: images to learn from.
+            valid: images to select a step or parameter on.
+            options: the method's block of params.yaml (a model of `pipeline.params`).
+            seed: the seed of every draw.
+            log: folder for live metrics (dvclive), none if None.
+        """
+
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, H, W, C)."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted detector (safetensors and JSON, nothing pickled)."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""

@@ -1,0 +1,1 @@
+"""Machine-made faces: generators, their weights and their samples."""

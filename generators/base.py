@@ -1,0 +1,83 @@
+"""What every generator promises, and the cards that stand beside their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pipeline.errors import UserError
+
+# Bump when `latents` or the rounding of samples changes: every spec digest then changes with it.
+SAMPLING_VERSION = 1
+
+
+class Generator(Protocol):
+    """A source of fakes: one seed, one image, alone or in any batch."""
+
+    channels: int
+
+    def spec(self) -> dict[str, Any]:
+        """Return all that the pixels depend on besides the seed (JSON values, weights as digests)."""
+
+    def sample(self, seeds: Sequence[int]) -> torch.Tensor:
+        """Return float32 (N, C, H, W) in [-1, 1], image i a function of `seeds[i]` alone."""
+
+
+def latents(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    """Draw standard normal noise, float32 (N, *shape), each row from its own seed.
+
+    The draw is made on the CPU whatever the device, so that a seed names the same image everywhere
+    (NVlabs/edm, `StackedRandomGenerator`).
+    """
+    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)
+
+
+def device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def file_sha256(path: str | Path) -> str:
+    """Digest of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def card_path(weights: str | Path) -> Path:
+    """Path of the card that stands beside a weights file: `<name>.json`."""
+    return Path(weights).with_suffix(".json")
+
+
+def read_card(weights: str | Path) -> dict[str, Any]:
+    """Read the card of a weights file and check the file against it.
+
+    A card says: name, adapter, source, licence, training_data, resolution, channels, sha256,
+    config (the arguments of the network's class) and how it was trained.
+
+    Raises:
+        UserError: no weights, no card, or a digest that differs.
+    """
+    weights = Path(weights)
+    for path in (weights, card_path(weights)):
+        if not path.is_file():
+            raise UserError(
+                f"{path} not found; expected weights and their card side by side: restore them "
+                "(git checkout) or train them (python -m generators.train)"
+            )
+    try:
+        card = json.loads(card_path(weights).read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{card_path(weights)} is not JSON: {error}") from None
+    found = file_sha256(weights)
+    if found != card.get("sha256"):
+        raise UserError(
+            f"{weights} has sha256 {found[:12]}, its card says {str(card.get('sha256'))[:12]}: the "
+            "file is damaged or not the one described; restore it (git checkout) or retrain it"
+        )
+    return card
