@@ -72,8 +72,8 @@ def read_card(weights: str | Path) -> dict[str, Any]:
             )
     try:
         card = json.loads(card_path(weights).read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{card_path(weights)} is not JSON: {error}") from None
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise UserError(f"{card_path(weights)} is not JSON: {error}; restore it") from None
     found = file_sha256(weights)
     if found != card.get("sha256"):
         raise UserError(

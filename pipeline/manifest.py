@@ -8,8 +8,10 @@ pandas and DuckDB read them as they are. Label 1 is fake, the positive class eve
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,21 +63,33 @@ METADATA = {
 }
 
 
+def is_real(generator: str) -> bool:
+    """Whether a generator's name stands for photographs: `real`, or `real:<collection>`."""
+    return generator == REAL or generator.startswith(f"{REAL}:")
+
+
 def part_path(folder: Path, index: int) -> Path:
     """Path of part number `index`."""
     return folder / f"part-{index:05d}.parquet"
 
 
 def rows_of(
-    pixels: np.ndarray, *, ids: Sequence[str], splits: Sequence[str], generator: str, family: str,
-    spec: str, seeds: Sequence[int | None], identities: Sequence[str | None],
+    pixels: np.ndarray,
+    *,
+    ids: Sequence[str],
+    splits: Sequence[str],
+    generator: str,
+    family: str,
+    spec: str,
+    seeds: Sequence[int | None],
+    identities: Sequence[str | None],
 ) -> list[dict[str, Any]]:
     """Build manifest rows for uint8 pixels (N, H, W, C), one per image."""
     return [
         {
             "image": {"bytes": images.encode_png(one), "path": f"{image_id}.png"},
             "image_id": image_id,
-            "label": int(generator != REAL),
+            "label": int(not is_real(generator)),
             "generator": generator,
             "family": family,
             "seed": seed,
@@ -109,7 +123,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write any Arrow table as Parquet, atomically; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomic(path, sink.getvalue())
 
 
@@ -118,14 +132,41 @@ def write_part(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_table(path, pa.Table.from_pylist(list(rows), SCHEMA).replace_schema_metadata(METADATA))
 
 
+def swap_in(fresh: Path, folder: Path) -> None:
+    """Put the folder `fresh` in the place of `folder`: a kill leaves the old or the new, whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    if not _exchange(fresh, folder):
+        # No exchange on this system: for a moment there is none, which a reader sees as not made.
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        fresh.rename(folder)
+        old.rename(fresh)
+    shutil.rmtree(fresh)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step (Linux renameat2); False where that cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_cwd, exchange = -100, 2
+    return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
+
+
 def read_part(path: Path) -> pa.Table | None:
     """Read a part, or return None where it is absent, damaged or of another schema."""
     try:
-        table = pq.ParquetFile(path).read()
-    except (FileNotFoundError, pa.ArrowInvalid, OSError):
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    except (OSError, ValueError, pa.ArrowException):  # a flipped byte shows as any of these
         return None
-    same = table.schema.equals(SCHEMA) and (table.schema.metadata or {}).get(b"deepfd") == (
-        METADATA[b"deepfd"]
+    same = (
+        table.schema.equals(SCHEMA)
+        and (table.schema.metadata or {}).get(b"deepfd") == (METADATA[b"deepfd"])
     )
     return table if same else None
 
@@ -142,7 +183,9 @@ def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
     """
     paths = sorted(Path(folder).glob("part-*.parquet"))
     if not paths:
-        raise UserError(f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)")
+        raise UserError(
+            f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)"
+        )
     frames = []
     for path in paths:
         table = read_part(path)
