@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -101,10 +102,10 @@ class WeightsGenerator(GeneratorBase):
 
 
 class DiffusersGenerator(GeneratorBase):
-    """A diffusers pipeline from a local folder, or from a hub id with a pinned `revision`."""
+    """A diffusers pipeline from the local folder `weights`, which DVC watches."""
 
     adapter: Literal["diffusers"]
-    source: str
+    weights: str
     revision: str | None = None
     steps: PositiveInt = 50
     scheduler: str | None = None
@@ -146,12 +147,16 @@ class DeepFD(Net):
     """DeepFD trained well: all pairs of a class- and generator-balanced batch."""
 
     method: Literal["deepfd"]
+    # Weight of the contrastive loss beside cross-entropy in the second phase.
+    contrastive_weight: NonNegativeFloat = 0.1
 
 
 class Plain(Net):
     """The same network and number of steps, cross-entropy only."""
 
     method: Literal["plain"]
+    contrastive_steps: Literal[0] = 0
+    contrastive_weight: Literal[0] = 0
 
 
 class Spectrum(Model):
