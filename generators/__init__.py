@@ -1,1 +1,39 @@
-"""Machine-made faces: generators, their weights and their samples."""
+"""Machine-made faces: generators, their weights and their samples.
+
+A new kind of generator is an adapter module, one line here and its options in `pipeline.params`;
+a new generator of a known kind is an entry of `generators:` in params.yaml and nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from generators.base import Generator
+    from pipeline.params import GeneratorBase
+
+# adapter: module and class; imported only when used, so that nobody pays for torch or diffusers.
+GENERATORS: dict[str, str] = {
+    "dcgan": "generators.gan:Gan",
+    "wgan": "generators.gan:Gan",
+    "wgan_gp": "generators.gan:Gan",
+    "lsgan": "generators.gan:Gan",
+    "pggan": "generators.gan:Gan",
+    "diffusers": "generators.diffusion:Diffusion",
+}
+
+
+def load(options: GeneratorBase) -> Generator:
+    """Load the generator that an entry of params.yaml describes; its weights are checked first.
+
+    Raises:
+        UserError: unknown adapter, or the adapter's own complaint (absent, damaged, not pinned).
+    """
+    adapter = getattr(options, "adapter", None)
+    if adapter not in GENERATORS:
+        raise UserError(f"adapter {adapter!r} is unknown; expected one of {', '.join(GENERATORS)}")
+    module, _, name = GENERATORS[adapter].partition(":")
+    return getattr(import_module(module), name)(options)

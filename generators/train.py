@@ -1,0 +1,244 @@
+"""Train a generator on the photographs of the profile: `python -m generators.train <name>`.
+
+Reads data/manifests/real (train split only) and generators/params.yaml; writes safetensors and a
+card into generators/runs/<faces>/. A run goes on from its last checkpoint, bit for bit, because
+every random draw is named by the number of its step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from generators.base import device as best_device
+from generators.base import file_sha256, latents
+from pipeline import images, manifest
+from pipeline import params as params_module
+from pipeline.errors import UserError, one_line
+from pipeline.seeds import seed_for
+
+GANS = ("dcgan", "wgan", "wgan_gp", "lsgan", "pggan")
+TRAINABLE = (*GANS, "ddpm")
+RECIPES = Path("generators/params.yaml")
+CHECKPOINT_SECONDS = 60.0
+SHEET = (4, 10)  # rows and columns of a contact sheet
+
+
+def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any]:
+    """Read how `name` is trained on `faces`.
+
+    Raises:
+        UserError: the file has no such faces or generator.
+    """
+    recipes = yaml.safe_load(path.read_text())
+    if faces not in recipes:
+        raise UserError(f"{path} has no block {faces!r}; expected one of {', '.join(recipes)}")
+    known = [key for key in recipes[faces] if key != "seed"]
+    if name not in known or name not in TRAINABLE:
+        raise UserError(f"{path}: {faces} has no generator {name!r}; expected {', '.join(known)}")
+    return {**recipes[faces][name], "seed": recipes[faces]["seed"]}
+
+
+def make_trainer(
+    name: str, options: Mapping[str, Any], channels: int, size: int, device: torch.device
+) -> Any:
+    """Build the trainer of generator `name`."""
+    seed = seed_for(int(options["seed"]), "train", name)
+    if name == "ddpm":
+        from generators.ddpm import DdpmTrainer
+
+        return DdpmTrainer(options, channels, size, seed, device)
+    if size != 64:
+        raise UserError(
+            f"{name} makes 64x64 images, the profile's faces.size is {size}; set it to 64"
+        )
+    from generators.adversarial import GanTrainer
+
+    recipe = importlib.import_module(f"generators.{name}").RECIPE
+    return GanTrainer(recipe, options, channels, seed, device)
+
+
+def load_faces(folder: str | Path = "data/manifests/real") -> torch.Tensor:
+    """Read the train split as uint8 (N, C, H, W)."""
+    frame = manifest.read(folder, columns=["image", "split"])
+    pixels = manifest.pixels(frame[frame["split"] == "train"])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def draw_batch(faces: torch.Tensor, count: int, random: torch.Generator) -> torch.Tensor:
+    """Draw `count` photographs, each flipped or not: float32 (count, C, H, W) in [-1, 1]."""
+    index = torch.randint(len(faces), (count,), generator=random)
+    flip = torch.rand(count, 1, 1, 1, generator=random) < 0.5
+    batch = faces[index]
+    batch = torch.where(flip, batch.flip(3), batch).float() / 127.5 - 1.0
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def save_checkpoint(path: Path, trainer: Any, step: int, options: Mapping[str, Any]) -> None:
+    """Write the trainer's state atomically."""
+    buffer = io.BytesIO()
+    torch.save({"state": trainer.state(), "step": step, "options": dict(options)}, buffer)
+    manifest.write_atomic(path, buffer.getvalue())
+
+
+def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
+    """Restore a checkpoint if there is one; return the number of steps already made.
+
+    Raises:
+        UserError: the checkpoint was made with other options.
+    """
+    if not path.is_file():
+        return 0
+    saved = torch.load(path, weights_only=True, map_location=trainer.device)
+    differ = {
+        key: (saved["options"].get(key), options.get(key))
+        for key in sorted({*saved["options"], *options})
+        if saved["options"].get(key) != options.get(key)
+    }
+    if differ:
+        listed = ", ".join(f"{key} was {was}, is {now}" for key, (was, now) in differ.items())
+        raise UserError(
+            f"{path} was made with other options ({listed}); set them back or delete it"
+        )
+    trainer.restore(saved["state"])
+    return int(saved["step"])
+
+
+@torch.inference_mode()
+def samples(trainer: Any, count: int) -> np.ndarray:
+    """Make `count` images with the averaged generator: uint8 (count, H, W, C)."""
+    seeds = range(count)
+    if hasattr(trainer, "pipeline"):
+        pipe = trainer.pipeline().to(trainer.device)
+        random = [torch.Generator().manual_seed(seed) for seed in seeds]
+        made = pipe(batch_size=count, generator=random, num_inference_steps=25, output_type="np")
+        return np.rint(made.images * 255).astype(np.uint8)
+    model = trainer.finished()
+    made = model(latents(seeds, (model.latent,)).to(trainer.device))
+    return images.from_unit(made.float().cpu().numpy())
+
+
+def contact_sheet(pixels: np.ndarray, columns: int) -> np.ndarray:
+    """Lay uint8 (N, H, W, C) out in rows of `columns`: uint8 (rows * H, columns * W, C)."""
+    rows = len(pixels) // columns
+    n, height, width, channels = pixels[: rows * columns].shape
+    grid = pixels[:n].reshape(rows, columns, height, width, channels)
+    return grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def write_card(path: Path, name: str, options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+    """Write the card that stands beside the weights."""
+    card = {
+        "name": name,
+        "adapter": "diffusers" if name == "ddpm" else name,
+        "source": f"trained by this repository: python -m generators.train {name}",
+        **extra,
+        "training": dict(options),
+    }
+    manifest.write_atomic(path, (json.dumps(card, indent=2, sort_keys=True) + "\n").encode())
+
+
+def export(trainer: Any, name: str, out: Path, options: Mapping[str, Any],
+           about: Mapping[str, Any]) -> None:  # fmt: skip
+    """Write weights and card of the finished generator under `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    if name == "ddpm":
+        folder, temporary = out / name, out / f".{name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        trainer.save(temporary)
+        files = sorted(p for p in temporary.rglob("*") if p.is_file())
+        digests = {p.relative_to(temporary).as_posix(): file_sha256(p) for p in files}
+        write_card(temporary / "card.json", name, options, {**about, "files": digests})
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        return
+    model = trainer.finished()
+    weights = out / f"{name}.safetensors"
+    state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    temporary = out / f".{name}.safetensors.tmp"
+    save_file(state, temporary)
+    temporary.replace(weights)
+    about = {**about, "config": trainer.config, "sha256": file_sha256(weights)}
+    write_card(weights.with_suffix(".json"), name, options, about)
+
+
+def train(
+    name: str, faces_name: str, options: Mapping[str, Any], faces: torch.Tensor, out: Path
+) -> None:
+    """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one."""
+    _, channels, size, _ = faces.shape
+    trainer = make_trainer(name, options, channels, size, best_device())
+    work = out / f"{name}.run"
+    work.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(faces.numpy().tobytes()).hexdigest()
+    options = {**options, "faces_sha256": digest}
+    step = resume(work / "checkpoint.pt", trainer, options)
+    per_step, total = trainer.images_per_step, int(options["images"])
+    saved, losses = time.monotonic(), {}
+    bar = tqdm(total=total, initial=min(step * per_step, total), unit="image", desc=name,
+               smoothing=0.1, mininterval=5.0)  # fmt: skip
+    with bar:
+        while step * per_step < total:
+            random = torch.Generator().manual_seed(seed_for(int(options["seed"]), "faces", step))
+            losses = trainer.step(
+                lambda random=random: draw_batch(faces, trainer.batch, random),
+                step,
+                step * per_step / total,
+            )
+            if not all(np.isfinite(value) for value in losses.values()):
+                raise UserError(f"{name}: a loss is not finite at step {step} ({losses}); lower lr")
+            step += 1
+            bar.update(per_step)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()})
+                save_checkpoint(work / "checkpoint.pt", trainer, step, options)
+                sheet = contact_sheet(samples(trainer, SHEET[0] * SHEET[1]), SHEET[1])
+                manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
+                saved = time.monotonic()
+    save_checkpoint(work / "checkpoint.pt", trainer, step, options)
+    about = {
+        "licence": LICENCES.get(faces_name, "the licence of the photographs it was trained on"),
+        "training_data": f"{len(faces)} photographs of {faces_name} (train split)",
+        "faces_sha256": digest,
+        "resolution": size,
+        "channels": channels,
+    }
+    export(trainer, name, out, options, about)
+
+
+LICENCES = {
+    "orl": "MIT for the weights; trained on the AT&T/ORL faces (credit to AT&T Laboratories "
+    "Cambridge), research use",
+    "celeba": "trained on CelebA: non-commercial research only, no redistribution of its images",
+}
+
+
+@one_line
+def main() -> None:
+    """Read argv, params and faces; train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help=f"one of {', '.join(TRAINABLE)}")
+    parser.add_argument("--out", type=Path, help="folder for weights (generators/runs/<profile>)")
+    args = parser.parse_args()
+    profile = params_module.load().profile
+    options = recipe_options(profile, args.name)
+    out = args.out or Path("generators/runs") / profile
+    train(args.name, profile, options, load_faces(), out)
+
+
+if __name__ == "__main__":
+    main()
