@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -34,10 +35,23 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class Model(BaseModel):
     """A frozen block of params in which an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-CropRule = Literal["center", "full"] | tuple[Fraction, Fraction, Fraction, Fraction]
+def _crop(value: Any) -> str | tuple[float, float, float, float]:
+    if value in ("center", "full"):
+        return value
+    if isinstance(value, list | tuple) and len(value) == 4:
+        numbers = all(isinstance(edge, int | float) for edge in value)
+        if numbers and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1:
+            return tuple(float(edge) for edge in value)
+    raise ValueError(
+        f"{value!r}; expected center, full, or four fractions [left, upper, right, lower] with "
+        "0 <= left < right <= 1 and 0 <= upper < lower <= 1"
+    )
+
+
+CropRule = Annotated[str | tuple[float, float, float, float], PlainValidator(_crop)]
 
 
 class Split(Model):
@@ -49,8 +63,9 @@ class Split(Model):
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Split:
-        if abs(self.train + self.valid + self.test - 1) > 1e-9:
-            raise ValueError("train + valid + test must be 1")
+        total = self.train + self.valid + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + valid + test is {total:g}; expected 1")
         return self
 
 
@@ -74,11 +89,16 @@ class Faces(Model):
     def _path_where_needed(self) -> Faces:
         if self.source != "orl" and not self.path:
             raise ValueError(f"source {self.source} needs `path`")
+        # A key that would be ignored is an error: its writer expects it to act.
+        unused = {"orl": ("path", "revision", "identities"), "folder": ("revision",)}
+        for key in unused.get(self.source, ("identities",)):
+            if getattr(self, key) is not None:
+                raise ValueError(f"source {self.source} takes no `{key}`; remove it")
         return self
 
 
 class OtherReals(Model):
-    """A test-only collection of photographs: how many of them are called fake?"""
+    """A test-only collection of photographs, to see how many of them are called fake."""
 
     path: str
     crop: CropRule
@@ -181,6 +201,12 @@ class Fit(Model):
 
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Fit:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)}; expected each once")
+        return self
+
 
 class Threshold(Model):
     """A named rule on the valid split of the training generators."""
@@ -212,7 +238,7 @@ class Params(Model):
     @model_validator(mode="after")
     def _names_are_free(self) -> Params:
         for name in self.generators:
-            if name in ("real", NONE):
+            if name in ("real", NONE, *(f"real_{other}" for other in self.other_reals)):
                 raise ValueError(f"generators.{name}: the name is taken; choose another")
         if len(self.generators) < 2:
             raise ValueError("generators: leave-one-out needs at least 2 generators")
@@ -253,23 +279,47 @@ class Params(Model):
 
 def _explain(error: ValidationError, path: Path) -> str:
     """Turn pydantic's findings into one line: key path, what came, what was expected."""
-    parts = []
-    for finding in error.errors()[:3]:
+    lines: dict[str, str] = {}  # the first finding of each key
+    for finding in error.errors():
         # pydantic puts the union's tag into the path (generators.dcgan.dcgan.weights): drop it.
         where = [str(step) for step in finding["loc"]]
         if len(where) >= 3 and where[0] in ("generators", "methods"):
             del where[2]
-        message = finding["msg"]
-        kind = finding["type"]
-        if kind == "extra_forbidden":
-            message = "unknown key; remove it or mend its spelling"
-        elif kind == "missing":
-            message = "missing key; add it"
-        else:
-            message = f"{message[0].lower()}{message[1:]}, not {finding['input']!r}"[:300]
-        parts.append(f"{'.'.join(where) or 'file'}: {message}")
-    more = len(error.errors()) - len(parts)
-    return f"{path}: {'; '.join(parts)}" + (f"; and {more} more" if more > 0 else "")
+        context, message = finding.get("ctx", {}), finding["msg"]
+        match finding["type"]:
+            case "extra_forbidden":
+                message = "unknown key; remove it or mend its spelling"
+            case "missing":
+                message = "missing key; add it"
+            case "union_tag_not_found":
+                where.append(context["discriminator"].strip("'"))
+                message = "missing key; add it"
+            case "union_tag_invalid":
+                where.append(context["discriminator"].strip("'"))
+                message = f"unknown {context['tag']!r}; expected one of {context['expected_tags']}"
+            case "value_error":
+                message = str(context["error"])
+            case "dict_type" | "model_type" | "model_attributes_type":
+                message = f"expected a block of keys, not {finding['input']!r}"
+            case _:
+                message = f"{message[0].lower()}{message[1:]}, not {finding['input']!r}"
+        lines.setdefault(".".join(where), message[:300])
+    parts = [f"{where}: {message}" if where else message for where, message in lines.items()]
+    more = len(parts) - 3
+    return f"{path}: {'; '.join(parts[:3])}" + (f"; and {more} more" if more > 0 else "")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key may stand once: plain YAML takes the last of two and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {twice[0]!r} stands twice; keep one", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def parse(values: Any, path: Path = PATH) -> Params:
@@ -292,9 +342,11 @@ def load(path: str | Path = PATH) -> Params:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run from the top folder of the project") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); expected a YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {error}") from None
     return parse(values, path)
