@@ -132,6 +132,11 @@ class DiffusersGenerator(GeneratorBase):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     prompts: tuple[str, ...] = ()
 
+    @property
+    def source(self) -> str:
+        """Where `from_pretrained` reads the pipeline."""
+        return self.weights
+
 
 Generator = Annotated[
     WeightsGenerator | DiffusersGenerator,
