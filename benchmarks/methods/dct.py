@@ -1,0 +1,34 @@
+"""Log-scaled DCT coefficients and logistic regression.
+
+Frank et al. 2020, "Leveraging Frequency Analysis for Deep Fake Image Recognition" (ICML 2020):
+the upsampling of generators leaves a grid of peaks in the 2-D DCT.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.fft import dctn
+
+from benchmarks.methods.linear import Linear
+
+# Added to the magnitude before the logarithm, as in the authors' code.
+FLOOR = 1e-12
+
+
+def log_dct(pixels: np.ndarray) -> np.ndarray:
+    """Log-scaled type-II DCT of every channel.
+
+    Args:
+        pixels: uint8 (N, H, W, C).
+
+    Returns:
+        float64 (N, H W C): log(|DCT(pixels)| + FLOOR), orthonormal.
+    """
+    coefficients = dctn(pixels.astype(np.float64), axes=(1, 2), norm="ortho")
+    return np.log(np.abs(coefficients) + FLOOR).reshape(len(pixels), -1)
+
+
+class Dct(Linear):
+    """Logistic regression on `log_dct`."""
+
+    features = staticmethod(log_dct)

@@ -1,0 +1,44 @@
+"""`deepfd`: the paper's D1 and D2, trained well."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from deepfd import train as training
+from deepfd.detector import Detector
+from pipeline.folds import Images
+from pipeline.params import DeepFD as Options
+from pipeline.params import Plain as PlainOptions
+
+
+class DeepFD(Detector):
+    """All pairs of a class- and generator-balanced batch from one forward pass.
+
+    Phase 1 trains D1 on the contrastive loss, phase 2 everything on cross-entropy plus
+    `contrastive_weight` times the contrastive loss; warm-up and cosine over both phases; the
+    checkpoint is a moving average of the weights.
+    """
+
+    @classmethod
+    def fit(
+        cls,
+        train: Images,
+        valid: Images,
+        options: Options | PlainOptions,
+        seed: int,
+        log: Path | None = None,
+    ) -> Self:
+        """Fit on `train`, choose the checkpoint on `valid`; see `benchmarks.methods.base.Method`."""
+        network, about = training.fit(
+            train,
+            valid,
+            options,
+            seed,
+            objective=partial(training.AllPairs, contrastive_weight=options.contrastive_weight),
+            rate=training.cosine_rate(options),
+            ema=True,
+            log=log,
+        )
+        return cls(network, about={"method": options.method, "seed": seed, **about})

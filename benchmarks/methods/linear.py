@@ -1,0 +1,90 @@
+"""A logistic regression on fixed features, kept as plain arrays (nothing pickled)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from pipeline.errors import UserError
+from pipeline.folds import Images
+
+MAX_ITERATIONS = 2000
+
+
+class Linear:
+    """Standardised features and L2-regularised, class-balanced logistic regression.
+
+    A detector is a subclass with its `features`. It draws nothing: one seed is enough.
+
+    Attributes:
+        mean: float64 (D,), mean of the training features.
+        scale: float64 (D,), their standard deviation (1 where a feature is constant).
+        weight: float64 (D,), coefficients on the standardised features.
+        bias: the intercept.
+    """
+
+    deterministic: ClassVar[bool] = True
+
+    def __init__(
+        self, mean: np.ndarray, scale: np.ndarray, weight: np.ndarray, bias: float
+    ) -> None:
+        self.mean = mean
+        self.scale = scale
+        self.weight = weight
+        self.bias = bias
+
+    @staticmethod
+    def features(pixels: np.ndarray) -> np.ndarray:
+        """Turn uint8 (N, H, W, C) into float64 (N, D)."""
+        raise NotImplementedError
+
+    @classmethod
+    def fit(
+        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None
+    ) -> Self:
+        """Fit on `train`; `options.c` is the inverse strength of the L2 penalty.
+
+        Neither `valid`, `seed` nor `log` is used: nothing is selected, drawn or logged.
+
+        Raises:
+            UserError: the solver did not converge.
+        """
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        features = cls.features(train.pixels)
+        scaler = StandardScaler().fit(features)
+        model = LogisticRegression(C=options.c, class_weight="balanced", max_iter=MAX_ITERATIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                model.fit(scaler.transform(features), train.labels)
+            except ConvergenceWarning as warning:
+                raise UserError(
+                    f"logistic regression did not converge in {MAX_ITERATIONS} iterations with "
+                    f"c = {options.c} ({warning}); lower `c` of the method in params.yaml"
+                ) from None
+        return cls(scaler.mean_, scaler.scale_, model.coef_[0], float(model.intercept_[0]))
+
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """Return P(fake), float64 (N,): sigmoid(w . (features - mean) / scale + b)."""
+        from scipy.special import expit
+
+        return expit((self.features(pixels) - self.mean) / self.scale @ self.weight + self.bias)
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"mean": self.mean, "scale": self.scale, "weight": self.weight}
+        save_file(arrays | {"bias": np.array([self.bias])}, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        arrays = load_file(folder / "model.safetensors")
+        return cls(arrays["mean"], arrays["scale"], arrays["weight"], float(arrays["bias"][0]))
