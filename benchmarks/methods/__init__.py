@@ -1,5 +1,8 @@
-"""Detectors by name. A new one is a module with a class of the `base.Method` protocol, a line here
-and a block in `pipeline/params.py`."""
+"""Detectors by name.
+
+A new one is a module with a class of the `base.Method` protocol, a line here and a block in
+`pipeline/params.py`.
+"""
 
 from __future__ import annotations
 
