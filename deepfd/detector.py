@@ -1,0 +1,241 @@
+"""A trained DeepFD: the network, how it reads a picture, its file format.
+
+A folder holds `model.safetensors` (weights) and `model.json` (what they are weights of).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from deepfd import data
+from deepfd.d1 import D1
+from deepfd.d2 import D2
+from pipeline import images, precision
+from pipeline.errors import UserError
+from pipeline.manifest import write_atomic
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMAT = 1
+SCORE_BATCH = 128
+
+Picture = Image.Image | str | Path | np.ndarray | Tensor
+
+
+class Network(nn.Module):
+    """D1 and D2 on top of its maps."""
+
+    def __init__(self, channels: int, size: int, width: int = 96) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "size": size, "width": width}
+        self.d1 = D1(channels, size, width)
+        self.d2 = D2(self.d1.outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, C, size, size) in [-1, 1] to logits (N, 2) and features (N, 128)."""
+        maps, features = self.d1(x)
+        return self.d2(maps), features
+
+
+def initialised(channels: int, size: int, width: int, seed: int) -> Network:
+    """Build a network with weights that depend on `seed` alone; no other random state is touched.
+
+    Convolutions: He normal over fan-in (Swish is close to ReLU), biases 0; the second convolution
+    of a residual block is scaled by 1/sqrt(6), the number of blocks, so that the sum over all
+    blocks keeps its scale. Linear layers: Xavier uniform, biases 0. (The authors' code draws every
+    weight with standard deviation 1.)
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Network(channels, size, width)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for block in network.d1.blocks:
+                block.conv2.weight.div_(len(network.d1.blocks) ** 0.5)
+    return network.to(memory_format=torch.channels_last)
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _channels_first(pixels: Tensor) -> np.ndarray:
+    """Turn uint8, or float in [-1, 1], (N, C, H, W) into uint8 (N, H, W, C)."""
+    array = pixels.detach().cpu().numpy()
+    if array.dtype == np.uint8:
+        return array.transpose(0, 2, 3, 1)
+    if array.min(initial=0) < -1 or array.max(initial=0) > 1:
+        raise UserError("a float tensor has values outside [-1, 1]; expected that range, or uint8")
+    return images.from_unit(array)
+
+
+def _as_pils(picture: Picture) -> list[Image.Image]:
+    """Turn one argument of the detector into Pillow images (several for a batch).
+
+    Raises:
+        UserError: a file that is missing or no picture, or an array of another shape or type.
+    """
+    if isinstance(picture, Image.Image):
+        return [picture]
+    if isinstance(picture, str | Path):
+        try:
+            content = Path(picture).read_bytes()
+        except OSError as error:
+            raise UserError(f"{picture}: {error.strerror or error}; expected a picture") from None
+        try:
+            return [images.open_image(content)]
+        except UserError as error:
+            raise UserError(f"{picture}: {error}") from None
+    if isinstance(picture, Tensor):
+        if picture.ndim not in (3, 4):
+            raise UserError(f"a tensor of shape {tuple(picture.shape)}; expected (N,) C, H, W")
+        picture = _channels_first(picture if picture.ndim == 4 else picture[None])
+    elif picture.ndim == 2:
+        picture = picture[None, ..., None]
+    elif picture.ndim == 3:
+        picture = picture[None]
+    if picture.dtype != np.uint8 or picture.ndim != 4 or picture.shape[-1] not in (1, 3):
+        raise UserError(
+            f"an array of {picture.dtype} and shape {picture.shape}; expected uint8 "
+            "(N, H, W, 1 or 3), (H, W, 1 or 3) or (H, W), or a tensor (N, 1 or 3, H, W)"
+        )
+    return [images.to_pil(one) for one in picture]
+
+
+class Detector:
+    """A network that scores pictures: P(fake) in [0, 1].
+
+    Attributes:
+        network: D1 and D2, in evaluation mode.
+        about: what is known of the training (JSON values), saved with the weights.
+        crop: how `to_pixels` crops a picture of another shape; the rule the training faces had.
+    """
+
+    def __init__(
+        self, network: Network, about: dict[str, Any] | None = None, crop: images.Crop = "center"
+    ) -> None:
+        self.device = default_device()
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.about = about or {}
+        self.crop = crop
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures the network reads, in pixels."""
+        return self.network.config["size"]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.network.config["channels"]
+
+    def _batches(self, pixels: np.ndarray) -> Iterable[Tensor]:
+        """Yield the inputs of the network for uint8 (N, size, size, C), some at a time."""
+        expected = (self.size, self.size, self.channels)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected:
+            raise UserError(
+                f"pixels are {pixels.dtype} {pixels.shape}; this detector expects uint8 (N, "
+                f"{', '.join(map(str, expected))}): fit it again for this size and colour"
+            )
+        for start in range(0, len(pixels), SCORE_BATCH):
+            yield data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], self.device))
+
+    @torch.inference_mode()
+    def score(self, pixels: np.ndarray) -> np.ndarray:
+        """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, size, size, C)."""
+        scores = [np.empty(0)]
+        for x in self._batches(pixels):
+            with precision.autocast(self.device):
+                logits = self.network.d2(self.network.d1.maps(x))
+            scores.append(torch.softmax(logits.double(), dim=1)[:, 1].cpu().numpy())
+        return np.concatenate(scores)
+
+    @torch.inference_mode()
+    def evidence(self, pixels: np.ndarray) -> np.ndarray:
+        """Return D2's map before pooling, fake minus photograph, float32 (N, S, S).
+
+        Its mean over all places is the logit of P(fake): above 0 speaks for a fake.
+        """
+        maps = [np.empty((0, 1, 1), np.float32)] if not len(pixels) else []
+        for x in self._batches(pixels):
+            with precision.autocast(self.device):
+                evidence = self.network.d2.evidence(self.network.d1.maps(x))
+            maps.append(evidence.cpu().numpy())
+        return np.concatenate(maps)
+
+    def to_pixels(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
+        """Bring pictures to uint8 (N, size, size, C) by the one way to pixels.
+
+        Args:
+            pictures: one or a list of: Pillow image, path of a picture, uint8 array (H, W),
+                (H, W, C) or (N, H, W, C), tensor (C, H, W) or (N, C, H, W) of uint8 or of floats in
+                [-1, 1].
+
+        Raises:
+            UserError: a missing or broken file, or an array of another shape, type or range.
+        """
+        several = isinstance(pictures, Sequence) and not isinstance(pictures, str)
+        pils = [pil for one in (pictures if several else [pictures]) for pil in _as_pils(one)]
+        if not pils:
+            return np.empty((0, self.size, self.size, self.channels), np.uint8)
+        return np.stack(
+            [images.to_pixels(pil, self.size, self.channels, self.crop) for pil in pils]
+        )
+
+    def __call__(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
+        """Return P(fake), float64 (N,), of anything `to_pixels` takes; N is 1 for one picture."""
+        return self.score(self.to_pixels(pictures))
+
+    def save(self, folder: Path) -> None:
+        """Write weights and card into `folder`, each file whole or not at all."""
+        state = {name: one.cpu().contiguous() for name, one in self.network.state_dict().items()}
+        crop = self.crop if isinstance(self.crop, str) else list(self.crop)
+        card = {"format": FORMAT, **self.network.config, "crop": crop, "about": self.about}
+        write_atomic(folder / WEIGHTS, save(state))
+        write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: a file is missing, damaged or of another format.
+        """
+        folder = Path(folder)
+        for name in (CARD, WEIGHTS):
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"{folder / name} not found; expected the folder of a fitted detector "
+                    "(models/<method>/<held_out>, written by dvc repro)"
+                )
+        try:
+            card = json.loads((folder / CARD).read_text())
+            if card["format"] != FORMAT:
+                raise UserError(
+                    f"{folder / CARD} has format {card['format']}, this code reads {FORMAT}; fit "
+                    "the detector again"
+                )
+            network = Network(card["channels"], card["size"], card["width"])
+            network.load_state_dict(load_file(folder / WEIGHTS))
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{folder} holds no detector that can be read ({type(error).__name__}: "
+                f"{str(error)[:200]}); fit it again"
+            ) from None
+        return cls(network.to(memory_format=torch.channels_last), card["about"], card["crop"])
