@@ -15,9 +15,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +46,6 @@ QUARANTINE = pa.schema(
     metadata={b"deepfd": json.dumps({"schema": "quarantine", "version": 1}).encode()},
 )
 ORL_PHOTOGRAPHS = 400
-DOWNLOAD_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,6 @@ def folder(
     others: Counter[str] = Counter()  # suffixes of the files that are no pictures
     seen: set[str] = set()
     try:
-        next(os.scandir(root), None)
         for parent, folders, files in os.walk(root, onerror=_fail, followlinks=True):
             real = os.path.realpath(parent)
             if real in seen:  # a link back to a folder already walked
@@ -214,6 +212,11 @@ def hub(path: str, revision: str | None, rows: int, limit: int | None = None) ->
     """
     root = Path(path)
     if not root.exists():
+        if path.count("/") < 1 or root.is_absolute() or root.suffix == ".parquet":
+            raise UserError(
+                f"{path} not found; expected a Parquet file, a folder of them, or a dataset "
+                "`owner/name` of the hub: set faces.path in params.yaml"
+            )
         root = download(path, revision)
     files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
     if not files:
@@ -255,44 +258,41 @@ def _cell_bytes(cell: Any) -> bytes:
     return data
 
 
-def download(dataset: str, revision: str | None, wait: float = 1.0) -> Path:
-    """Fetch the Parquet files of a Hugging Face dataset into its cache, at a pinned commit.
+def download(dataset: str, revision: str | None) -> Path:
+    """Fetch the Parquet files of a Hugging Face dataset at a pinned commit into the hub's cache.
+
+    The hub's client tries again by itself, with growing pauses, while the network fails.
 
     Args:
         dataset: `owner/name`, or `owner/name/folder` for the files under one folder.
         revision: the commit, 40 hex digits (a branch or tag may move, so it is refused).
-        wait: seconds before the second try; doubled for each further one.
+
+    Returns:
+        The folder of the files.
 
     Raises:
-        UserError: unpinned, or still failing after `DOWNLOAD_TRIES` tries.
+        UserError: unpinned, not found, or no network and not in the cache.
     """
-    if revision is None or len(revision) != 40 or set(revision) - set("0123456789abcdef"):
+    if not re.fullmatch("[0-9a-f]{40}", revision or ""):
         raise UserError(
             f"faces.revision is {revision!r}; expected the 40 hex digits of a commit of {dataset} "
             "(a branch or tag may move): copy it from the dataset's history on the hub"
         )
     from huggingface_hub import snapshot_download
 
-    owner, _, rest = dataset.partition("/")
-    name, _, inside = rest.partition("/")
-    for attempt in range(DOWNLOAD_TRIES):
-        if attempt:
-            time.sleep(wait * 2 ** (attempt - 1))
-        try:
-            root = snapshot_download(
-                f"{owner}/{name}",
-                repo_type="dataset",
-                revision=revision,
-                allow_patterns=f"{inside}/*.parquet" if inside else "*.parquet",
-            )
-            return Path(root) / inside
-        except Exception as error:  # the hub raises its own, httpx's and OS errors
-            failure = error
-    raise UserError(
-        f"{dataset}@{revision[:12]} could not be fetched in {DOWNLOAD_TRIES} tries "
-        f"({type(failure).__name__}: {failure}); offline, use a cache filled before "
-        "(HF_HOME, HF_HUB_OFFLINE=1) or set faces.path to a local folder of the Parquet files"
-    )
+    owner, name, *inside = dataset.strip("/").split("/")
+    pattern = "/".join([*inside, "*.parquet"])
+    try:
+        root = snapshot_download(
+            f"{owner}/{name}", repo_type="dataset", revision=revision, allow_patterns=pattern
+        )
+    except (OSError, ValueError) as error:  # the base classes of all that the client raises
+        raise UserError(
+            f"dataset {owner}/{name} at {revision[:12]} could not be fetched "
+            f"({type(error).__name__}: {error}); without a network, set faces.path to a local "
+            "folder of its Parquet files, or bring a filled cache (HF_HOME) and HF_HUB_OFFLINE=1"
+        ) from None
+    return Path(root, *inside)
 
 
 def source_of(faces: Faces) -> Source:
@@ -363,8 +363,10 @@ def prepare(
             )
             return Unfit(photograph.name, "too_small", detail)
         pixels = images.to_pixels(image, faces.size, faces.channels, faces.crop)
-    except (UserError, OSError) as error:
+    except UserError as error:
         return Unfit(photograph.name, "unreadable", str(error))
+    except OSError as error:  # its whole text would bear the path on this machine
+        return Unfit(photograph.name, "unreadable", error.strerror or str(error))
     image_id = f"{generator.replace(':', '_')}-{images.pixel_sha256(pixels)[:16]}"
     return manifest.rows_of(
         pixels[None], ids=[image_id], splits=[split_of(photograph, data)], generator=generator,

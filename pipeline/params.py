@@ -242,6 +242,8 @@ class Params(Model):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Params:
+        if "real" in self.other_reals:
+            raise ValueError("other_reals.real: the name is taken; choose another")
         for name in self.generators:
             if name in ("real", NONE, *(f"real_{other}" for other in self.other_reals)):
                 raise ValueError(f"generators.{name}: the name is taken; choose another")
