@@ -56,10 +56,8 @@ def at_threshold(
     """
     called = scores >= threshold
     fake = labels == 1
-    tp = weights @ (called & fake)
-    fp = weights @ (called & ~fake)
-    fn = weights @ (~called & fake)
-    tn = weights @ (~called & ~fake)
+    kinds = np.stack([called & fake, called & ~fake, ~called & fake, ~called & ~fake], axis=1)
+    tp, fp, fn, tn = (weights @ kinds.astype(np.float64)).T  # floats, since BLAS knows no bools
     return {
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
@@ -88,31 +86,47 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict
     """
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order], scores[order]
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # last of each tie, (K,)
     weights = weights[:, order]
-    # Weighted counts of fakes and photographs called fake at each operating point, (B, 1 + K).
-    origin = np.zeros((len(weights), 1))
-    tps = np.hstack([origin, np.cumsum(weights * (labels == 1), axis=1)[:, ends]])
-    fps = np.hstack([origin, np.cumsum(weights * (labels == 0), axis=1)[:, ends]])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tpr = tps / tps[:, -1:]
-        fpr = fps / fps[:, -1:]
-        precision = np.where(tps + fps > 0, tps / (tps + fps), 0.0)
-    step = np.diff(tpr, axis=1)
-    # The first point at or beyond the line fpr = 1 - tpr, and the one before it.
-    gap = fpr + tpr - 1
-    rows = np.arange(len(weights))
-    beyond = np.argmax(gap >= 0, axis=1)
-    before = beyond - 1
-    share = gap[rows, before] / (gap[rows, before] - gap[rows, beyond])
-    eer = fpr[rows, before] + share * (fpr[rows, beyond] - fpr[rows, before])
+    # Weighted counts of fakes and of all images called fake at each operating point, (B, K).
+    tps = np.cumsum(weights * (labels == 1), axis=1)
+    called = np.cumsum(weights, axis=1)
+    ends = np.append(scores[1:] != scores[:-1], True)  # the last image of each tie
+    if not ends.all():
+        tps, called = tps[:, ends], called[:, ends]
+    fps = called - tps
+    fakes, reals = tps[:, -1], fps[:, -1]
+    new_tps, new_fps = tps.copy(), fps.copy()
+    new_tps[:, 1:] -= tps[:, :-1]
+    new_fps[:, 1:] -= fps[:, :-1]
+    precision = np.divide(tps, called, out=np.zeros_like(tps), where=called > 0)
     return {
-        "ap": (step * precision[:, 1:]).sum(axis=1),
-        "auc": (np.diff(fpr, axis=1) * (tpr[:, 1:] + tpr[:, :-1]) / 2).sum(axis=1),
-        "eer": eer,
-        "tpr_at_fpr_01": _tpr_at(tpr, fpr, 0.01),
-        "tpr_at_fpr_05": _tpr_at(tpr, fpr, 0.05),
+        "ap": np.einsum("bk,bk->b", new_tps, precision) / fakes,
+        "auc": np.einsum("bk,bk->b", new_fps, tps - new_tps / 2) / (fakes * reals),
+        "eer": _eer(tps, fps, fakes, reals),
+        "tpr_at_fpr_01": _tpr_at(0.01, tps, fps, fakes, reals),
+        "tpr_at_fpr_05": _tpr_at(0.05, tps, fps, fakes, reals),
     }
+
+
+def _eer(tps: np.ndarray, fps: np.ndarray, fakes: np.ndarray, reals: np.ndarray) -> np.ndarray:
+    """Find where the ROC, from (0, 0) on, crosses fpr = 1 - tpr; counts (B, K), totals (B,)."""
+    rows = np.arange(len(tps))
+    # fpr + tpr - 1 grows from -1 to 1: the first point where it is not below 0, and the one before.
+    beyond = (tps * reals[:, None] + fps * fakes[:, None] < (fakes * reals)[:, None]).sum(axis=1)
+    before = beyond - 1  # -1: the point before is the origin
+    fpr, tpr = fps[rows, beyond] / reals, tps[rows, beyond] / fakes
+    fpr_before = np.where(before < 0, 0.0, fps[rows, before] / reals)
+    tpr_before = np.where(before < 0, 0.0, tps[rows, before] / fakes)
+    below, above = 1 - fpr_before - tpr_before, fpr + tpr - 1
+    return fpr_before + below / (below + above) * (fpr - fpr_before)
+
+
+def _tpr_at(
+    limit: float, tps: np.ndarray, fps: np.ndarray, fakes: np.ndarray, reals: np.ndarray
+) -> np.ndarray:
+    """Largest tpr among the points with fpr <= limit, 0 where there is none."""
+    points = (fps <= (limit * reals + 1e-9)[:, None]).sum(axis=1)
+    return np.where(points > 0, tps[np.arange(len(tps)), points - 1] / fakes, 0.0)
 
 
 def calibration(
@@ -228,9 +242,3 @@ def intervals(
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Divide, NaN where `whole` is 0."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-
-
-def _tpr_at(tpr: np.ndarray, fpr: np.ndarray, limit: float) -> np.ndarray:
-    """Largest tpr among the points with fpr <= limit (points ascend, (0, 0) is always one)."""
-    last = (fpr <= limit + 1e-12).sum(axis=1) - 1
-    return tpr[np.arange(len(tpr)), last]

@@ -171,8 +171,16 @@ def load(params: Params, held_out: str, folder: Path = MANIFESTS) -> Fold:
     return Fold(train, valid, test, dict(zip(every["image_id"], every["split"], strict=True)))
 
 
+def _parts(folder: Path) -> dict[str, str]:
+    """Digest of every part of a manifest, by file name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("part-*.parquet"))
+    }
+
+
 def index(params: Params, folder: Path = MANIFESTS) -> dict[str, Any]:
-    """Describe every manifest that `params` names: counts per split and the digest of each part.
+    """Describe every manifest that `params` names: family, counts per split, digest of each part.
 
     Raises:
         UserError: a manifest is missing or damaged.
@@ -183,25 +191,37 @@ def index(params: Params, folder: Path = MANIFESTS) -> dict[str, Any]:
         entries[name] = {
             "family": params.generators[name].family if name in params.generators else REAL,
             "splits": {split: int((splits == split).sum()) for split in SPLITS},
-            "parts": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in sorted((folder / source).glob("part-*.parquet"))
-            },
+            "parts": _parts(folder / source),
         }
     return entries
 
 
-def index_bytes(params: Params, folder: Path = MANIFESTS) -> bytes:
-    """Return the content of data/folds.json."""
-    return (json.dumps(index(params, folder), indent=1) + "\n").encode()
+def data_digest(params: Params, path: Path = INDEX, folder: Path = MANIFESTS) -> str:
+    """Return the sha256 of folds.json, which stands for all the data of a run.
+
+    Raises:
+        UserError: there is no such file, or it does not describe the manifests as they are.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path} not found; expected what stage `folds` writes: run dvc repro folds"
+        )
+    data = path.read_bytes()
+    parts = {name: entry["parts"] for name, entry in json.loads(data).items()}
+    if parts != {name: _parts(folder / source) for name, source in sources(params).items()}:
+        raise UserError(
+            f"{path} does not describe the manifests that lie in {folder}: they, or `generators` "
+            "in params.yaml, have changed since; run dvc repro folds"
+        )
+    return hashlib.sha256(data).hexdigest()
 
 
 @one_line
 def main() -> None:
     """Write data/folds.json."""
-    data = index_bytes(load_params())
-    manifest.write_atomic(INDEX, data)
-    for name, entry in json.loads(data).items():
+    entries = index(load_params())
+    manifest.write_atomic(INDEX, (json.dumps(entries, indent=1) + "\n").encode())
+    for name, entry in entries.items():
         counts = ", ".join(f"{n} {split}" for split, n in entry["splits"].items())
         print(f"folds: {name}: {counts}", file=sys.stderr)
 

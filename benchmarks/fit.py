@@ -1,0 +1,261 @@
+"""Fit one method with one generator held out, set its threshold, score every test image.
+
+`python -m benchmarks.fit <method> <held_out>` reads data/manifests/ (by way of data/folds.json) and
+writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
+`recipe.json`, `scores.parquet`), and then scores/<method>-<held_out>.parquet. A seed's folder
+appears whole or not at all, and is kept as long as its recipe holds: a kill loses at most the seed
+in hand. In file names `family:x` is `family-x`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.methods import load_method
+from benchmarks.methods.base import Method
+from benchmarks.thresholds import threshold_by
+from pipeline import folds
+from pipeline.errors import UserError, one_line
+from pipeline.folds import Fold, Images
+from pipeline.manifest import REAL, write_atomic, write_table
+from pipeline.params import Params
+from pipeline.params import load as load_params
+from pipeline.seeds import seed_for
+
+SCORES = Path("scores")
+MODELS = Path("models")
+LOGS = Path("dvclive")
+CLEAN = "none"
+# Libraries whose version can move a score.
+LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
+# Params are in the recipe by value, and the wording of errors moves no score.
+NOT_CODE = ("pipeline/params.py", "pipeline/errors.py")
+
+_name = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("label", pa.int8()),
+        ("generator", _name),
+        ("family", _name),
+        ("method", _name),
+        ("held_out", _name),
+        ("seed", pa.int64()),
+        ("perturbation", _name),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("threshold_rule", _name),
+        ("n_train", pa.int64()),
+        ("code", _name),
+        ("data", _name),
+    ]
+)
+
+
+def file_name(held_out: str) -> str:
+    """Name of a held-out in files and stages: `family:x` becomes `family-x`."""
+    return held_out.replace(":", "-")
+
+
+def scores_path(method: str, held_out: str, folder: Path = SCORES) -> Path:
+    """Path of the scores of one fit."""
+    return folder / f"{method}-{file_name(held_out)}.parquet"
+
+
+def code_digest() -> str:
+    """Digest of the project's code that this process has loaded, whatever else lies beside it."""
+    root = Path(__file__).parents[1]
+    loaded = {Path(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)}
+    digest = hashlib.sha256()
+    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
+        for path in sorted(path for path in loaded if path.is_relative_to(root / package)):
+            name = path.relative_to(root).as_posix()
+            if name not in NOT_CODE:
+                digest.update(f"{name}\0{path.read_text()}\0".encode())
+    return digest.hexdigest()
+
+
+def seeds_of(params: Params, method: type[Method]) -> tuple[int, ...]:
+    """Seeds to fit with: all of `fit.seeds`, or the first for a method that draws nothing."""
+    return params.fit.seeds[:1] if getattr(method, "deterministic", False) else params.fit.seeds
+
+
+def views(test: Images) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield every perturbation of the test images: its name, and uint8 (N, H, W, C)."""
+    yield CLEAN, test.pixels
+
+
+def score(model: Method, pixels: np.ndarray) -> np.ndarray:
+    """Score uint8 (N, H, W, C) and check the answer: float64 (N,) in [0, 1].
+
+    Raises:
+        UserError: the method broke its promise.
+    """
+    values = np.asarray(model.score(pixels), dtype=np.float64)
+    if values.shape != (len(pixels),) or not ((values >= 0) & (values <= 1)).all():
+        raise UserError(
+            f"{type(model).__name__} gave scores of shape {values.shape} from {np.min(values)} to "
+            f"{np.max(values)} for {len(pixels)} images; expected one P(fake) in [0, 1] each: "
+            "lower its learning rate in params.yaml or mend its score()"
+        )
+    return values
+
+
+def fit_seed(
+    params: Params,
+    name: str,
+    held_out: str,
+    seed: int,
+    fold: Fold,
+    recipe: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Fit, set the threshold and score; write everything to `folder`.
+
+    What each step read is recorded from the images it was given: `fit` (learned from), `selection`
+    (given to choose a step or a parameter on) and `threshold`.
+    """  # fmt: skip
+    options = params.methods[name]
+    model = load_method(options.method).fit(
+        fold.train,
+        fold.valid,
+        options,
+        seed_for(params.seed, "fit", name, held_out, seed),
+        log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
+    )
+    valid = score(model, fold.valid.pixels)
+    rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
+    threshold = threshold_by(rule, valid, fold.valid.labels, target)
+    real = fold.valid.labels == 0
+    facts = {
+        "rule": rule,
+        "target": target,
+        "threshold": threshold,
+        "n_real": int(real.sum()),
+        "valid_fpr": float((valid[real] >= threshold).mean()),
+        "valid_recall": float((valid[~real] >= threshold).mean()),
+    }
+    reads = {
+        "fit": fold.describe_reads(fold.train.ids),
+        "selection": fold.describe_reads(fold.valid.ids),
+        "threshold": fold.describe_reads(fold.valid.ids),
+    }
+    model.save(folder)
+    for file, content in (("threshold", facts), ("reads", reads), ("recipe", recipe)):
+        write_atomic(folder / f"{file}.json", _json(content))
+    families = {n: g.family for n, g in params.generators.items()}
+    test = fold.test
+    tables = [
+        pa.table(
+            {
+                "image_id": test.ids,
+                "label": test.labels,
+                "generator": test.generators,
+                "family": [families.get(generator, REAL) for generator in test.generators],
+                "method": [name] * len(test),
+                "held_out": [held_out] * len(test),
+                "seed": [seed] * len(test),
+                "perturbation": [perturbation] * len(test),
+                "score": score(model, pixels),
+                "threshold": [threshold] * len(test),
+                "threshold_rule": [f"{rule} <= {target:g}"] * len(test),
+                "n_train": [len(fold.train)] * len(test),
+                "code": [recipe["code"]] * len(test),
+                "data": [recipe["data"]] * len(test),
+            }
+        ).cast(SCHEMA)
+        for perturbation, pixels in views(test)
+    ]
+    write_table(folder / "scores.parquet", pa.concat_tables(tables))
+
+
+def run(params: Params, name: str, held_out: str, data: str) -> None:
+    """Fit every seed that is missing or out of date, then gather the scores.
+
+    Args:
+        params: the checked params.yaml.
+        name: an entry of `methods`.
+        held_out: a generator, `none`, or `family:<name>`.
+        data: digest of the data (`folds.data_digest`).
+
+    Raises:
+        UserError: unknown names, or what loading, fitting and scoring raise.
+    """
+    if name not in params.methods:
+        raise UserError(f"method {name!r} is unknown; expected one of {', '.join(params.methods)}")
+    options = params.methods[name]
+    method = load_method(options.method)
+    base = {
+        "method": name,
+        "options": options.model_dump(mode="json"),
+        "held_out": held_out,
+        "base_seed": params.seed,
+        "threshold": params.matrix.threshold.model_dump(mode="json"),
+        "data": data,
+        "code": code_digest(),
+        "libraries": {library: version(library) for library in LIBRARIES},
+    }
+    home = MODELS / name / file_name(held_out)
+    seeds = seeds_of(params, method)
+    fold = None
+    for seed in seeds:
+        recipe, folder = base | {"seed": seed}, home / str(seed)
+        title = f"fit: {name}, {held_out} held out, seed {seed}"
+        if _is_done(folder, recipe):
+            print(f"{title}: there already", file=sys.stderr)
+            continue
+        fold = fold or folds.load(params, held_out)
+        print(
+            f"{title}: {len(fold.train)} train, {len(fold.valid)} valid, {len(fold.test)} test",
+            file=sys.stderr,
+        )
+        start = time.perf_counter()
+        draft = home / f".{seed}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        fit_seed(params, name, held_out, seed, fold, recipe, draft)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+        print(f"{title}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    for other in home.iterdir():
+        if other.name not in map(str, seeds):
+            shutil.rmtree(other)
+    tables = [pq.read_table(home / str(seed) / "scores.parquet") for seed in seeds]
+    write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Say whether `folder` holds a whole seed that was made by this very recipe."""
+    path = folder / "recipe.json"
+    return path.is_file() and path.read_bytes() == _json(recipe)
+
+
+@one_line
+def main(argv: list[str] | None = None) -> None:
+    """Run `python -m benchmarks.fit <method> <held_out>`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("method", help="an entry of `methods` in params.yaml")
+    parser.add_argument("held_out", help="a generator, `none` or `family:<name>`")
+    args = parser.parse_args(argv)
+    params = load_params()
+    run(params, args.method, args.held_out, folds.data_digest(params))
+
+
+if __name__ == "__main__":
+    main()
