@@ -34,8 +34,8 @@ from pipeline.seeds import seed_for
 GANS = ("dcgan", "wgan", "wgan_gp", "lsgan", "pggan")
 TRAINABLE = (*GANS, "ddpm")
 RECIPES = Path("generators/params.yaml")
-CHECKPOINT_SECONDS = 60.0
-SHEET = (4, 10)  # rows and columns of a contact sheet
+CHECKPOINT_SECONDS = 120.0
+SHEET = (2, 10)  # rows and columns of the contact sheet of a run, made at every third checkpoint
 
 
 def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
     saved = torch.load(path, weights_only=True, map_location=trainer.device)
     differ = {
         key: (saved["options"].get(key), options.get(key))
-        for key in sorted({*saved["options"], *options})
+        for key in sorted({*saved["options"], *options} - {"images"})  # longer or shorter is fine
         if saved["options"].get(key) != options.get(key)
     }
     if differ:
@@ -188,7 +188,7 @@ def train(
     options = {**options, "faces_sha256": digest}
     step = resume(work / "checkpoint.pt", trainer, options)
     per_step, total = trainer.images_per_step, int(options["images"])
-    saved, losses = time.monotonic(), {}
+    saved, checkpoints, losses = time.monotonic(), 0, {}
     bar = tqdm(total=total, initial=min(step * per_step, total), unit="image", desc=name,
                smoothing=0.1, mininterval=5.0)  # fmt: skip
     with bar:
@@ -206,8 +206,10 @@ def train(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()})
                 save_checkpoint(work / "checkpoint.pt", trainer, step, options)
-                sheet = contact_sheet(samples(trainer, SHEET[0] * SHEET[1]), SHEET[1])
-                manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
+                checkpoints += 1
+                if checkpoints % 3 == 0:
+                    sheet = contact_sheet(samples(trainer, SHEET[0] * SHEET[1]), SHEET[1])
+                    manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
                 saved = time.monotonic()
     save_checkpoint(work / "checkpoint.pt", trainer, step, options)
     about = {
