@@ -22,7 +22,7 @@ class Generator(Protocol):
     channels: int
 
     def spec(self) -> dict[str, Any]:
-        """Return all that the pixels depend on besides the seed (JSON values, weights as digests)."""
+        """Return what the pixels depend on besides the seed (JSON values, weights as digests)."""
 
     def sample(self, seeds: Sequence[int]) -> torch.Tensor:
         """Return float32 (N, C, H, W) in [-1, 1], image i a function of `seeds[i]` alone."""
@@ -54,6 +54,23 @@ def card_path(weights: str | Path) -> Path:
     return Path(weights).with_suffix(".json")
 
 
+def load_card(path: str | Path) -> dict[str, Any]:
+    """Read a card, a JSON object, without checking any weights against it.
+
+    Raises:
+        UserError: no such file, or not a JSON object.
+    """
+    try:
+        card = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; expected a card") from None
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise UserError(f"{path} is not JSON: {error}; restore it") from None
+    if not isinstance(card, dict):
+        raise UserError(f"{path} holds a {type(card).__name__}; expected a card, a JSON object")
+    return card
+
+
 def read_card(weights: str | Path) -> dict[str, Any]:
     """Read the card of a weights file and check the file against it.
 
@@ -70,10 +87,7 @@ def read_card(weights: str | Path) -> dict[str, Any]:
                 f"{path} not found; expected weights and their card side by side: restore them "
                 "(git checkout) or train them (python -m generators.train)"
             )
-    try:
-        card = json.loads(card_path(weights).read_text())
-    except ValueError as error:  # neither JSON nor UTF-8
-        raise UserError(f"{card_path(weights)} is not JSON: {error}; restore it") from None
+    card = load_card(card_path(weights))
     found = file_sha256(weights)
     if found != card.get("sha256"):
         raise UserError(

@@ -1,12 +1,12 @@
 """Any image pipeline of diffusers, from a local folder or from a pinned revision of a hub.
 
+`weights` is the pipeline's folder, or a card (JSON) with `source`, a hub id, and `revision`.
 Weights come as safetensors only and no code of the pipeline's owner is run.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from generators.base import device, file_sha256
+from generators.base import device, file_sha256, load_card
 from pipeline.errors import UserError
 from pipeline.params import DiffusersGenerator
 
@@ -36,11 +36,10 @@ diffusers.utils.logging.disable_progress_bar()
 
 
 def digests(folder: str | Path) -> dict[str, str]:
-    """Return sha256 by relative path of a pipeline folder's files: all but its card and readme."""
+    """Return sha256 by relative path of a pipeline folder's files, all but its card."""
     folder = Path(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    skip = ("README.md", CARD)
-    return {n: file_sha256(folder / n) for n in names if n not in skip and not n.startswith(".")}
+    return {n: file_sha256(folder / n) for n in names if n != CARD and not n.startswith(".")}
 
 
 def check_folder(folder: Path) -> dict[str, str]:
@@ -58,12 +57,9 @@ def check_folder(folder: Path) -> dict[str, str]:
         )
     found = digests(folder)
     if (folder / CARD).is_file():
-        try:
-            expected = json.loads((folder / CARD).read_text())["files"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder / CARD} has no readable `files`: {error}; restore it"
-            ) from None
+        expected = load_card(folder / CARD).get("files")
+        if not isinstance(expected, dict):
+            raise UserError(f"{folder / CARD} has no `files`: expected sha256 by path; restore it")
         wrong = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
         if wrong:
             raise UserError(
@@ -73,28 +69,30 @@ def check_folder(folder: Path) -> dict[str, str]:
     return found
 
 
-def fetch(source: str, revision: str | None) -> Path:
-    """Bring a pinned pipeline of the hub into the local cache and return its folder.
+def fetch(card: str | Path) -> tuple[Path, str]:
+    """Bring the pipeline that a card pins into the hub's local cache.
+
+    Returns:
+        The pipeline's folder and `source@revision`.
 
     Raises:
-        UserError: no pinned revision, or the hub cannot be reached and the cache lacks it.
+        UserError: no card, no pinned revision, or the hub cannot be reached and the cache lacks it.
     """
+    pin = load_card(card)
+    source, revision = str(pin.get("source")), str(pin.get("revision"))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise UserError(f"{card} has source {source!r}; expected a hub id, owner/name")
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UserError(
-            f"{source} is neither a folder nor a hub id (owner/name); mend `source` in params.yaml"
-        )
-    if not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
-        raise UserError(
-            f"{source} is no folder, and as a hub id it has revision {revision!r}: expected the 40 "
-            "hex digits of a commit, so that the same weights come next year; set `revision`"
+            f"{card} has revision {revision!r}; expected the 40 hex digits of a commit, so that "
+            "next year the same weights come: copy them from the hub's page `Files`, `History`"
         )
     for attempt in range(ATTEMPTS):
         try:
-            return Path(
-                diffusers.DiffusionPipeline.download(
-                    source, revision=revision, use_safetensors=True, trust_remote_code=False
-                )
+            folder = diffusers.DiffusionPipeline.download(
+                source, revision=revision, use_safetensors=True, trust_remote_code=False
             )
+            return Path(folder), f"{source}@{revision}"
         except Exception as error:  # httpx, huggingface_hub and OSError, as the network pleases
             cause = error
             if attempt + 1 < ATTEMPTS:
@@ -102,8 +100,16 @@ def fetch(source: str, revision: str | None) -> Path:
     raise UserError(
         f"{source}@{revision[:8]} could not be fetched ({type(cause).__name__}: {cause}); offline: "
         f"fetch it where there is a network (hf download {source} --revision {revision} "
-        "--local-dir DIR) and set `source: DIR`, or bring the hub cache along with HF_HUB_OFFLINE=1"
+        "--local-dir DIR) and set `weights: DIR`, or bring the hub's cache and set HF_HUB_OFFLINE=1"
     )
+
+
+def _random_state() -> list[bytes]:
+    """State of the generators that noise comes from where a pipeline is given none."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return [state.numpy().tobytes() for state in states]
 
 
 class Diffusion:
@@ -116,11 +122,16 @@ class Diffusion:
             UserError: absent, damaged, not pinned, not in safetensors, not an image pipeline,
                 prompts or scheduler that do not fit.
         """
-        local = Path(options.source).is_dir()
-        if local and options.revision is not None:
-            raise UserError(f"{options.source} is a folder and has no revision; remove `revision`")
-        folder = Path(options.source) if local else fetch(options.source, options.revision)
-        weights = check_folder(folder) if local else f"{options.source}@{options.revision}"
+        folder = Path(options.weights)
+        if folder.is_dir():
+            weights: Any = check_folder(folder)
+        elif folder.suffix == ".json":
+            folder, weights = fetch(folder)
+        else:
+            raise UserError(
+                f"{folder} not found; expected a folder written by save_pretrained, or a card "
+                "(.json) that pins a revision of a hub: restore or train it, or mend `weights`"
+            )
         try:
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder,
@@ -131,7 +142,7 @@ class Diffusion:
             )
         except Exception as error:  # OSError, ValueError, ImportError, AttributeError, safetensors
             raise UserError(
-                f"{options.source} does not load as a diffusers pipeline: {error}; expected "
+                f"{options.weights} does not load as a diffusers pipeline: {error}; expected "
                 "model_index.json and .safetensors (pickled .bin weights are not read: convert "
                 "them, see docs/generators.md)"
             ) from None
@@ -139,8 +150,9 @@ class Diffusion:
         self._pipe = pipe
         self._call = self._arguments()
         self._set_scheduler()
+        pipe = self._pipe
         latent = getattr(pipe, "vae", None) or getattr(pipe, "vqvae", None)
-        self.channels = 3 if latent or self._text else int(pipe.unet.config.out_channels)
+        self.channels = 3 if latent or self._text else int(pipe.unet.config.in_channels)
         self._spec = {
             "adapter": "diffusers",
             "weights": weights,
@@ -169,14 +181,14 @@ class Diffusion:
         known = {"generator", "num_inference_steps", "output_type"}
         if not known <= set(parameters) or set(needed) - {"prompt"}:
             raise UserError(
-                f"{self._options.source} is a {kind}, which makes no images from noise or a prompt "
-                f"alone{': it needs ' + ', '.join(needed) if needed else ''}; choose an "
+                f"{self._options.weights} is a {kind}, which makes no images from noise or a "
+                f"prompt alone{': it needs ' + ', '.join(needed) if needed else ''}; choose an "
                 "unconditional or text-to-image pipeline"
             )
         prompts = self._options.prompts
         if self._text != bool(prompts):
             raise UserError(
-                f"{self._options.source} is a {kind} and has {len(prompts)} prompts; "
+                f"{self._options.weights} is a {kind} and has {len(prompts)} prompts; "
                 + ("set `prompts`" if self._text else "remove `prompts`: it takes none")
             )
         if self._text:
@@ -202,7 +214,7 @@ class Diffusion:
             pipe.scheduler = kind.from_config(pipe.scheduler.config)
         if type(pipe).__name__ not in PLAIN_LOOP:
             return
-        # DDIMPipeline passes arguments that only DDIM's step takes; the two loops are else the same.
+        # DDIMPipeline passes what only DDIM's step takes; else the two loops are the same.
         self._pipe = pipe = diffusers.DDPMPipeline(unet=pipe.unet, scheduler=pipe.scheduler)
         scheduler, probe = pipe.scheduler, torch.ones(1)
         try:
@@ -219,9 +231,9 @@ class Diffusion:
             ) from None
         if not fits:
             raise UserError(
-                f"{type(scheduler).__name__} scales its input or draws its own noise, which "
-                f"{type(pipe).__name__} does not provide for; choose DDIMScheduler, DDPMScheduler or "
-                "DPMSolverMultistepScheduler"
+                f"{type(scheduler).__name__} scales its input or takes no generator, which a "
+                f"{type(pipe).__name__} does not provide for; choose DDIMScheduler, DDPMScheduler "
+                "or DPMSolverMultistepScheduler"
             )
 
     def spec(self) -> dict[str, Any]:
@@ -241,7 +253,7 @@ class Diffusion:
         return self._run(seeds)
 
     def _run(self, seeds: Sequence[int]) -> torch.Tensor:
-        before = torch.get_rng_state()
+        before = _random_state()
         try:
             out = self._pipe(
                 **self._call(seeds),
@@ -251,14 +263,14 @@ class Diffusion:
             )
         except torch.OutOfMemoryError:
             raise UserError(
-                f"{self._options.source}: out of device memory at batch {len(seeds)}; lower `batch`"
+                f"{self._options.weights}: no device memory for batch {len(seeds)}; lower `batch`"
             ) from None
         except (ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"{self._options.source} fails while sampling: {error}") from None
-        if not torch.equal(before, torch.get_rng_state()):
+            raise UserError(f"{self._options.weights} fails while sampling: {error}") from None
+        if _random_state() != before:
             raise UserError(
-                f"{self._options.source}: {type(self._pipe.scheduler).__name__} draws noise that is "
-                "not the image's own; choose a deterministic scheduler (DDIMScheduler)"
+                f"{self._options.weights}: {type(self._pipe.scheduler).__name__} draws noise that "
+                "is not the image's own; choose a deterministic scheduler (DDIMScheduler)"
             )
         images = getattr(out, "images", None)
         # Some pipelines give numpy (N, H, W, C) whatever they are asked for.
@@ -266,7 +278,7 @@ class Diffusion:
             images = torch.from_numpy(images).movedim(-1, 1)
         if not (isinstance(images, torch.Tensor) and images.ndim == 4):
             raise UserError(
-                f"{self._options.source} is a {type(self._pipe).__name__} and gives no images "
+                f"{self._options.weights} is a {type(self._pipe).__name__} and gives no images "
                 f"(N, C, H, W); choose an image pipeline"
             )
         flags = getattr(out, "nsfw_content_detected", None) or []

@@ -16,7 +16,7 @@ from pipeline.params import WeightsGenerator
 
 
 class Gan:
-    """Latents in, images out; batch norm in evaluation mode, so an image depends on its seed alone."""
+    """Latents in, images out; batch norm is in evaluation mode, so no image sees its batch."""
 
     def __init__(self, options: WeightsGenerator) -> None:
         """Load weights after their digest.
@@ -37,8 +37,8 @@ class Gan:
             network.load_state_dict(load_file(options.weights))
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"{options.weights} does not fit the network {options.adapter} of its card: {error}; "
-                "restore both files (git checkout) or retrain them"
+                f"{options.weights} does not fit the network {options.adapter} of its card: "
+                f"{error}; restore both files (git checkout) or retrain them"
             ) from None
         self.channels = int(card["channels"])
         self._spec = {

@@ -8,11 +8,12 @@ killing a run at any moment ends, when it is run again, in the same rows as an u
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,23 @@ MANIFESTS = Path("data/manifests")
 BLOCK = ("train",) * 14 + ("valid",) * 3 + ("test",) * 3
 
 
+@functools.lru_cache(maxsize=64)
+def _block_splits(block: int) -> tuple[str, ...]:
+    order = sorted(range(len(BLOCK)), key=lambda place: seed_for(0, "split", block, place))
+    return tuple(BLOCK[place] for place in order)
+
+
 def split_of(index: int) -> str:
     """Return the split of image `index`: exact in every block of 20, whatever is added later.
 
     Each block has its own order, so that no period in the seeds (a list of prompts) falls together
     with the splits.
     """
-    block, place = divmod(index, len(BLOCK))
-    order = sorted(range(len(BLOCK)), key=lambda one: seed_for(0, "split", block, one))
-    return BLOCK[order.index(place)]
+    return _block_splits(index // len(BLOCK))[index % len(BLOCK)]
 
 
 def spec_digest(spec: dict[str, Any], batch: int, size: int, channels: int) -> str:
-    """Digest all that pixels depend on besides the seed; `batch` is in it, since rounding is."""
+    """Digest all that pixels depend on besides the seed (the batch too: rounding depends on it)."""
     whole = {
         "generator": spec,
         "batch": batch,
@@ -56,72 +61,98 @@ def spec_digest(spec: dict[str, Any], batch: int, size: int, channels: int) -> s
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def expected_rows(
-    name: str, options: GeneratorBase, spec: str, size: int, start: int, stop: int
-) -> list[dict[str, Any]]:
-    """Return what images `start`..`stop` - 1 say of themselves, all but the pixels."""
-    rows = []
-    for index in range(start, stop):
-        seed = options.first_seed + index
-        rows.append(
+@dataclass(frozen=True)
+class Job:
+    """What `sample` brings a folder to: the images of one entry of params.yaml."""
+
+    name: str
+    options: GeneratorBase
+    spec: str
+    size: int
+    channels: int
+
+    def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Return what images `start`..`stop` - 1 say of themselves, all but their pixels."""
+        return [
             {
-                "image_id": f"{name}-{seed:08d}",
+                "image_id": f"{self.name}-{self.options.first_seed + index:08d}",
                 "label": 1,
-                "generator": name,
-                "family": options.family,
-                "seed": seed,
+                "generator": self.name,
+                "family": self.options.family,
+                "seed": self.options.first_seed + index,
                 "identity": None,
                 "split": split_of(index),
-                "width": size,
-                "height": size,
-                "spec": spec,
+                "width": self.size,
+                "height": self.size,
+                "spec": self.spec,
             }
-        )
-    return rows
+            for index in range(start, stop)
+        ]
+
+    def batch(self, generator: Generator, first: int) -> np.ndarray:
+        """Sample the whole batch from image `first` on: uint8 (batch, size, size, channels)."""
+        seeds = [self.options.first_seed + first + place for place in range(self.options.batch)]
+        images = generator.sample(seeds)
+        if len(images) != len(seeds):
+            raise UserError(
+                f"generator {self.name} gave {len(images)} images for {len(seeds)} seeds; expected "
+                "one for each"
+            )
+        return generated_to_pixels(images.numpy(), self.size, self.channels)
 
 
-def kept_rows(path: Path, expected: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
-    """Find which expected rows a part holds already.
+def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
+    """Find which of the wanted rows a part holds already.
 
-    The part is read wholly and its page checksums are verified, which costs far less than
-    decoding; a part with a flipped byte counts as absent.
+    The part is read wholly and its page checksums are verified, which costs far less than decoding
+    the pictures; a part with a flipped byte counts as absent.
 
     Returns:
-        The row number in the part by seed, and whether the part is exactly as expected.
+        The row number in the part by seed, and whether the part is exactly as wanted.
     """
     table = manifest.read_part(path)
     if table is None:
         return {}, False
-    found = table.select(list(expected[0])).to_pylist()
-    wanted = {(row["seed"], row["spec"], row["width"], row["height"]) for row in expected}
+    found = table.select(list(wanted[0])).to_pylist()
+    # Pixels depend on seed and spec: a row with another name or family is relabelled, not remade.
+    keys = {(row["seed"], row["spec"]) for row in wanted}
     kept = {
         row["seed"]: number
         for number, row in enumerate(found)
-        if (row["seed"], row["spec"], row["width"], row["height"]) in wanted
+        if (row["seed"], row["spec"]) in keys
     }
-    return kept, found == expected
+    return kept, found == wanted
 
 
-def missing_batches(
-    seeds: list[int], kept: dict[int, int], start: int, batch: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield (first index, positions in the part of the missing rows) of each batch to sample."""
-    for offset in range(0, len(seeds), batch):
-        rows = range(offset, min(offset + batch, len(seeds)))
-        gaps = [row for row in rows if seeds[row] not in kept]
-        if gaps:
-            yield start + offset, gaps
-
-
-def make_batch(
-    generator: Generator, options: GeneratorBase, first: int, size: int, channels: int
-) -> np.ndarray:
-    """Sample the whole batch that starts at image `first`: uint8 (batch, size, size, channels)."""
-    seeds = range(options.first_seed + first, options.first_seed + first + options.batch)
-    images = generator.sample(seeds)
-    if len(images) != len(seeds):
-        raise UserError(f"the generator gave {len(images)} images for {len(seeds)} seeds")
-    return generated_to_pixels(images.numpy(), size, channels)
+def fill(path: Path, start: int, stop: int, job: Job, generator: Generator, bar: tqdm) -> None:
+    """Write the part of images `start`..`stop` - 1: rows on disk are kept, missing ones sampled."""
+    rows = job.rows(start, stop)
+    kept, _ = kept_rows(path, rows)
+    old = manifest.read_part(path).to_pylist() if kept else []
+    for first in range(0, len(rows), job.options.batch):
+        places = range(first, min(first + job.options.batch, len(rows)))
+        missing = [place for place in places if rows[place]["seed"] not in kept]
+        for place in set(places) - {*missing}:
+            row = old[kept[rows[place]["seed"]]] | rows[place]
+            row["image"]["path"] = f"{row['image_id']}.png"
+            rows[place] = row
+        if not missing:
+            continue
+        pixels = job.batch(generator, start + first)[[place - first for place in missing]]
+        made = manifest.rows_of(
+            pixels,
+            ids=[rows[place]["image_id"] for place in missing],
+            splits=[rows[place]["split"] for place in missing],
+            generator=job.name,
+            family=job.options.family,
+            spec=job.spec,
+            seeds=[rows[place]["seed"] for place in missing],
+            identities=[None] * len(missing),
+        )
+        for place, row in zip(missing, made, strict=True):
+            rows[place] = row
+        bar.update(len(missing))
+    manifest.write_part(path, rows)
 
 
 def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
@@ -148,67 +179,44 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
     generator = generators.load(options)
     if generator.channels < channels:
         raise UserError(
-            f"generator {name} makes grey images and the profile is in colour: every detector would "
-            "tell them by that alone; choose a colour generator"
+            f"generator {name} makes grey images and the profile is in colour: every detector "
+            "would tell them by that alone; choose a colour generator"
         )
     spec = spec_digest(generator.spec(), options.batch, size, channels)
+    job = Job(name, options, spec, size, channels)
     # A part holds whole batches, so that no batch is sampled for two parts.
     rows_per_part = max(1, run.sample.rows_per_part // options.batch) * options.batch
-
-    # Remove what no run needs: temporary files of a killed run, parts beyond the last.
     starts = range(0, options.images, rows_per_part)
     paths = [manifest.part_path(folder, part) for part in range(len(starts))]
+
+    # Remove what no run needs: temporary files of a killed run, parts beyond the last.
     for stale in {*folder.glob(".part-*.tmp"), *folder.glob("part-*.parquet")} - {*paths}:
         stale.unlink()
 
-    # Find what is to be done.
-    todo = []
+    # Find the parts that are not as they should be.
+    todo, missing = [], 0
     for path, start in zip(paths, starts, strict=True):
         stop = min(start + rows_per_part, options.images)
-        expected = expected_rows(name, options, spec, size, start, stop)
-        kept, whole = kept_rows(path, expected)
+        kept, whole = kept_rows(path, job.rows(start, stop))
         if not whole:
-            seeds = [row["seed"] for row in expected]
-            gaps = list(missing_batches(seeds, kept, start, options.batch))
-            todo.append((path, start, expected, kept, gaps))
+            todo.append((path, start, stop))
+            missing += stop - start - len(kept)
 
-    # Do it, a part at a time.
-    made = sum(len(rows) for *_, gaps in todo for _, rows in gaps)
-    quiet = 0.5 if sys.stderr.isatty() else 10.0  # a log wants a line now and then
-    with tqdm(total=made, desc=name, unit="image", mininterval=quiet, disable=not made) as bar:
-        for path, start, expected, kept, gaps in todo:
-            rows: list[dict[str, Any] | None] = [None] * len(expected)
-            if kept:
-                old = manifest.read_part(path).to_pylist()
-                for place, row in enumerate(expected):
-                    if row["seed"] in kept:
-                        rows[place] = old[kept[row["seed"]]] | row
-                        rows[place]["image"]["path"] = f"{row['image_id']}.png"
-            for first, places in gaps:
-                pixels = make_batch(generator, options, first, size, channels)
-                new = [expected[place] for place in places]
-                fresh = manifest.rows_of(
-                    pixels[[start + place - first for place in places]],
-                    ids=[row["image_id"] for row in new],
-                    splits=[row["split"] for row in new],
-                    generator=name,
-                    family=options.family,
-                    spec=spec,
-                    seeds=[row["seed"] for row in new],
-                    identities=[None] * len(new),
-                )
-                for place, row in zip(places, fresh, strict=True):
-                    rows[place] = row
-                bar.update(len(places))
-            manifest.write_part(path, rows)
-    return options.images, made
+    # Make them, one at a time; a log file wants fewer lines than a terminal.
+    seconds = 0.5 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        total=missing, desc=name, unit=" images", mininterval=seconds, disable=not missing
+    ) as bar:
+        for path, start, stop in todo:
+            fill(path, start, stop, job, generator, bar)
+    return options.images, missing
 
 
 def deterministic() -> None:
     """Make the same batch give the same bits each time, on CUDA too."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
-    # Reduced mantissas would move an image by more than a grey level from one batch size to another.
+    # Short mantissas would move an image by more than a grey level from batch to batch.
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
 
@@ -217,7 +225,7 @@ def deterministic() -> None:
 def main() -> None:
     """Run the stage for the generator named on the command line."""
     if len(sys.argv) != 2:
-        raise UserError("usage: python -m generators.sample <name of an entry of generators:>")
+        raise UserError("expected `python -m generators.sample <name of an entry of generators:>`")
     deterministic()
     name = sys.argv[1]
     folder = MANIFESTS / name

@@ -122,20 +122,14 @@ class WeightsGenerator(GeneratorBase):
 
 
 class DiffusersGenerator(GeneratorBase):
-    """A diffusers pipeline from the local folder `weights`, which DVC watches."""
+    """A diffusers pipeline: `weights` is its folder, or a card that pins a revision of a hub."""
 
     adapter: Literal["diffusers"]
     weights: str
-    revision: str | None = None
     steps: PositiveInt = 50
     scheduler: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     prompts: tuple[str, ...] = ()
-
-    @property
-    def source(self) -> str:
-        """Where `from_pretrained` reads the pipeline."""
-        return self.weights
 
 
 Generator = Annotated[

@@ -1,0 +1,108 @@
+"""Tiny real generators: weights files, pipeline folders and the params that name them."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from generators.base import file_sha256
+from pipeline import params
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def gan_weights(tmp_path):
+    """Write a small untrained GAN and its card; returns the weights' path."""
+
+    def write(name="dcgan", channels=1, width=2, seed=0, file="gan"):
+        torch.manual_seed(seed)
+        network = import_module(f"generators.{name}").Generator(channels=channels, width=width)
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, 0.0, 0.3)
+        path = tmp_path / f"{file}.safetensors"
+        save_file(network.state_dict(), path)
+        card = {
+            "name": name,
+            "adapter": name,
+            "channels": channels,
+            "resolution": 64,
+            "config": {"channels": channels, "width": width},
+            "sha256": file_sha256(path),
+        }
+        path.with_suffix(".json").write_text(json.dumps(card))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def pipeline_folder(tmp_path):
+    """Save a small untrained diffusion pipeline as diffusers does; returns its folder."""
+
+    def write(kind="DDPMPipeline", scheduler="DDPMScheduler", channels=1, size=16, name="pipe"):
+        import diffusers
+
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DModel(
+            sample_size=size,
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            norm_num_groups=4,
+        )
+        pipe = getattr(diffusers, kind)(unet=unet, scheduler=getattr(diffusers, scheduler)())
+        pipe.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def make_params():
+    """Build validated params of a tiny profile from its generators' entries."""
+
+    def make(generators, size=64, channels=1, rows_per_part=8):
+        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        values["faces"] |= {"size": size, "channels": channels}
+        values["sample"] = {"rows_per_part": rows_per_part}
+        first = next(iter(generators.values()))
+        # A profile has at least two generators.
+        values["generators"] = {**generators, "other": first}
+        return values, params.parse(values)
+
+    return make
+
+
+@pytest.fixture
+def command():
+    """Return how a stage of this repository is called from another folder: (argv, environment)."""
+
+    def build(module, *arguments):
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return [sys.executable, "-m", module, *arguments], env
+
+    return build
+
+
+@pytest.fixture
+def run_stage(command):
+    """Run a stage in a folder that holds params.yaml."""
+
+    def run(folder, values, module, *arguments):
+        (folder / "params.yaml").write_text(yaml.safe_dump(values))
+        argv, env = command(module, *arguments)
+        return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True)
+
+    return run
