@@ -32,8 +32,6 @@ from pipeline.params import load as load_params
 RESULTS = Path("benchmarks/results.parquet")
 HEADLINES = Path("benchmarks/metrics.json")
 PLOTS = Path("benchmarks/plots")
-# The growth round of the data: 0 until the data grows.
-ROUND = 0
 FIT_KEYS = ["method", "held_out", "seed", "perturbation"]
 
 RESULTS_SCHEMA = pa.schema(
@@ -121,7 +119,7 @@ def cells(params: Params, scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "generator": name,
                 "family": params.generators[name].family if name in params.generators else REAL,
                 "seen": name in trained,
-                "round": ROUND,
+                "round": params.round,
                 "n_real": int((labels == 0).sum()),
                 "n_fake": int((labels == 1).sum()),
                 **{k: first[k] for k in ("n_train", "threshold_rule", "code", "data")},
@@ -150,7 +148,7 @@ def build(params: Params, scores: pd.DataFrame) -> pd.DataFrame:
     total = len(scores[FIT_KEYS].drop_duplicates()) * (
         len(params.generators) + len(params.other_reals)
     )
-    rows = tqdm(cells(params, scores), total=total, desc="matrix", unit="cell", file=sys.stderr)
+    rows = tqdm(cells(params, scores), total=total, desc="matrix", unit="cell", mininterval=2)
     return pa.Table.from_pylist(list(rows), RESULTS_SCHEMA).to_pandas()
 
 

@@ -226,6 +226,8 @@ class Params(Model):
 
     profile: Name
     seed: NonNegativeInt
+    # Raised by the flow generate-and-train each time that it asks for more images.
+    round: NonNegativeInt = 0
     faces: Faces
     other_reals: dict[Name, OtherReals]
     sample: Sample
