@@ -1,7 +1,7 @@
 """DeepFD: D1 and D2, their losses, training, localisation and command line.
 
 >>> import deepfd
->>> model = deepfd.load("models/deepfd/none")  # doctest: +SKIP
+>>> model = deepfd.load("models/deepfd/none/0")  # doctest: +SKIP
 >>> model("photo.jpg")  # P(fake)              # doctest: +SKIP
 array([0.03])
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> Detector:
-    """Read a fitted detector (`models/<method>/<held_out>`).
+    """Read a fitted detector (`models/<method>/<held_out>/<seed>`).
 
     It is called with Pillow images, paths, arrays or tensors and returns P(fake); see
     `deepfd.localise` for where in the picture. torch is imported on the first call only.

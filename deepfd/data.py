@@ -26,8 +26,8 @@ def generator(seed: int) -> torch.Generator:
 
 
 def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Turn uint8 (N, H, W, C) into a uint8 (N, C, H, W) tensor in channels-last layout, uncopied."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    """Turn uint8 (N, H, W, C) into a uint8 (N, C, H, W) tensor, channels last."""
+    return torch.tensor(pixels, device=device).permute(0, 3, 1, 2)
 
 
 def to_input(pixels: Tensor) -> Tensor:

@@ -179,6 +179,18 @@ class Detector:
             maps.append(evidence.cpu().numpy())
         return np.concatenate(maps)
 
+    @staticmethod
+    def open(picture: Picture) -> Image.Image:
+        """Return one picture as a Pillow image, whatever it came as.
+
+        Raises:
+            UserError: a missing or broken file, or an array of another shape, type or range.
+        """
+        pils = _as_pils(picture)
+        if len(pils) != 1:
+            raise UserError(f"a batch of {len(pils)} pictures; expected one")
+        return pils[0]
+
     def to_pixels(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
         """Bring pictures to uint8 (N, size, size, C) by the one way to pixels.
 
@@ -222,7 +234,7 @@ class Detector:
             if not (folder / name).is_file():
                 raise UserError(
                     f"{folder / name} not found; expected the folder of a fitted detector "
-                    "(models/<method>/<held_out>, written by dvc repro)"
+                    "(models/<method>/<held_out>/<seed>, written by dvc repro)"
                 )
         try:
             card = json.loads((folder / CARD).read_text())

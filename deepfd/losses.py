@@ -69,7 +69,7 @@ def all_pairs_contrastive(features: Tensor, labels: Tensor, margin: float) -> Te
     fakes = labels[row] + labels[column]  # 0: two photographs, 1: one of each, 2: two fakes
     losses = pair_losses(distance(features[row], features[column]), fakes != 1, margin)
     counts = torch.bincount(fakes.long(), minlength=3)
-    weights = torch.tensor([0.25, 0.5, 0.25], device=losses.device) * (counts > 0)
+    weights = losses.new_tensor([0.25, 0.5, 0.25]) * (counts > 0)
     if not len(losses):
         return features.sum() * 0
     per_pair = weights / weights.sum() / counts.clamp_min(1)

@@ -30,7 +30,7 @@ class DeepFD(Detector):
         seed: int,
         log: Path | None = None,
     ) -> Self:
-        """Fit on `train`, choose the checkpoint on `valid`; see `benchmarks.methods.base.Method`."""
+        """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
         network, about = training.fit(
             train,
             valid,

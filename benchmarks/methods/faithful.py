@@ -35,7 +35,7 @@ class Faithful(Detector):
     def fit(
         cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
     ) -> Self:
-        """Fit on `train`, choose the checkpoint on `valid`; see `benchmarks.methods.base.Method`."""
+        """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
         network, about = training.fit(
             train,
             valid,
