@@ -10,6 +10,7 @@ to [-1, 1] where images are written.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -72,7 +73,7 @@ class Generator(Growing):
         self.first_conv = Equalised(widths[0], widths[0], 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList([Equalised(before, after, 3), Equalised(after, after, 3)])
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         )
         self.to_image = nn.ModuleList(Equalised(w, channels, gain=1.0) for w in widths)
 
@@ -108,7 +109,7 @@ class Critic(Growing):
         self.from_image = nn.ModuleList(Equalised(channels, w) for w in widths)
         self.blocks = nn.ModuleList(
             nn.ModuleList([Equalised(after, after, 3), Equalised(after, before, 3)])
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         )
         self.last_conv = Equalised(widths[0] + 1, widths[0], 3)
         self.last = Equalised(widths[0] * 16, widths[0])

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from generators.base import device as best_device
 from generators.base import file_sha256, latents
+from generators.quality import contact_sheet
 from pipeline import images, manifest
 from pipeline import params as params_module
 from pipeline.errors import UserError, one_line
@@ -130,14 +131,6 @@ def samples(trainer: Any, count: int) -> np.ndarray:
     model = trainer.finished()
     made = model(latents(seeds, (model.latent,)).to(trainer.device))
     return images.from_unit(made.float().cpu().numpy())
-
-
-def contact_sheet(pixels: np.ndarray, columns: int) -> np.ndarray:
-    """Lay uint8 (N, H, W, C) out in rows of `columns`: uint8 (rows * H, columns * W, C)."""
-    rows = len(pixels) // columns
-    n, height, width, channels = pixels[: rows * columns].shape
-    grid = pixels[:n].reshape(rows, columns, height, width, channels)
-    return grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
 def write_card(path: Path, name: str, options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:

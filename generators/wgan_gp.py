@@ -8,6 +8,8 @@ Penalty weight 10 (algorithm 1), Adam with betas (0, 0.9).
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ WIDTHS = (8, 8, 4, 2, 1)
 
 
 def conv(before: int, after: int, kernel: int) -> nn.Conv2d:
-    """A convolution that keeps the size, with the initialisation of He et al. 2015."""
+    """Make a convolution that keeps the size, initialised after He et al. 2015."""
     layer = nn.Conv2d(before, after, kernel, padding=kernel // 2)
     nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)
@@ -70,7 +72,7 @@ class Generator(nn.Module):
         widths = [width * factor for factor in WIDTHS]
         self.linear = nn.Linear(self.latent, widths[0] * 4 * 4)
         self.blocks = nn.Sequential(
-            *(UpBlock(before, after) for before, after in zip(widths, widths[1:], strict=False))
+            *(UpBlock(before, after) for before, after in itertools.pairwise(widths))
         )
         self.norm = nn.BatchNorm2d(widths[-1])
         self.out = conv(widths[-1], channels, 3)
@@ -89,7 +91,7 @@ class Critic(nn.Module):
         widths = [width * factor for factor in reversed(WIDTHS)]
         # As in the paper's CIFAR critic, the first block works on the image itself.
         blocks = [DownBlock(channels, widths[0], first=True)]
-        for before, after in zip(widths[:3], widths[1:4], strict=True):
+        for before, after in itertools.pairwise(widths[:4]):
             blocks.append(DownBlock(before, after))
         self.blocks = nn.Sequential(*blocks)
         self.linear = nn.Linear(widths[3] * 4 * 4, 1)

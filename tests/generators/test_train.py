@@ -1,0 +1,92 @@
+"""Training of generators: resumable bit for bit, honest cards."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from generators import train as training
+from generators.base import read_card
+from pipeline.errors import UserError
+
+OPTIONS = {
+    "dcgan": {"images": 24, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
+    "wgan": {"images": 40, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
+    "wgan_gp": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1, "critic_steps": 2},
+    "lsgan": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
+    "pggan": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
+    "ddpm": {"images": 8, "batch": 4, "widths": [8, 8], "lr": 1e-3, "seed": 1},
+}
+
+
+@pytest.fixture
+def faces():
+    return torch.randint(
+        0, 256, (12, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.mark.parametrize("name", training.GANS)
+def test_every_gan_trains_and_writes_weights_that_its_card_describes(name, faces, tmp_path):
+    training.train(name, "orl", OPTIONS[name], faces, tmp_path)
+    card = read_card(tmp_path / f"{name}.safetensors")
+    assert card["adapter"] == name
+    assert card["config"] == {"channels": 1, "width": 4}
+    assert card["training"]["images"] == OPTIONS[name]["images"]
+    module = training.importlib.import_module(f"generators.{name}")
+    network = module.Generator(**card["config"])
+    network.load_state_dict(load_file(tmp_path / f"{name}.safetensors"))
+
+
+def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
+    training.train("ddpm", "orl", OPTIONS["ddpm"], faces, tmp_path)
+    from diffusers import DDIMPipeline
+
+    pipe = DDIMPipeline.from_pretrained(tmp_path / "ddpm", use_safetensors=True)
+    assert pipe.unet.config.sample_size == 64
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+    card = json.loads((tmp_path / "ddpm" / "card.json").read_text())
+    for relative, digest in card["files"].items():
+        assert training.file_sha256(tmp_path / "ddpm" / relative) == digest
+
+
+@pytest.mark.parametrize("name", ["dcgan", "ddpm"])
+def test_an_interrupted_training_ends_with_the_same_bits(name, faces, tmp_path, monkeypatch):
+    options = OPTIONS[name]
+    training.train(name, "orl", options, faces, tmp_path / "whole")
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+    half = {**options, "images": options["images"] // 2}
+    training.train(name, "orl", half, faces, tmp_path / "parts")
+    training.train(name, "orl", options, faces, tmp_path / "parts")
+    weights = "dcgan.safetensors"
+    if name == "ddpm":
+        weights = "ddpm/unet/diffusion_pytorch_model.safetensors"
+    whole, parts = load_file(tmp_path / "whole" / weights), load_file(tmp_path / "parts" / weights)
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_resuming_with_other_options_is_refused_with_what_differs(faces, tmp_path):
+    training.train("dcgan", "orl", OPTIONS["dcgan"], faces, tmp_path)
+    other = {**OPTIONS["dcgan"], "lr": 1e-3}
+    with pytest.raises(UserError, match=r"lr was 0\.0002, is 0\.001"):
+        training.train("dcgan", "orl", other, faces, tmp_path)
+
+
+def test_resuming_on_other_faces_is_refused(faces, tmp_path):
+    training.train("dcgan", "orl", OPTIONS["dcgan"], faces, tmp_path)
+    with pytest.raises(UserError, match="faces_sha256"):
+        training.train("dcgan", "orl", OPTIONS["dcgan"], faces.flip(0), tmp_path)
+
+
+def test_an_unknown_generator_or_set_of_faces_names_the_known_ones():
+    with pytest.raises(UserError, match="dcgan, wgan"):
+        training.recipe_options("orl", "stylegan9")
+    with pytest.raises(UserError, match="orl"):
+        training.recipe_options("mars", "dcgan")
+
+
+def test_a_size_that_no_gan_makes_is_refused():
+    with pytest.raises(UserError, match=r"faces\.size is 32"):
+        training.make_trainer("dcgan", OPTIONS["dcgan"], 1, 32, torch.device("cpu"))
