@@ -1,8 +1,8 @@
 """Train a generator on the photographs of the profile: `python -m generators.train <name>`.
 
 Reads data/manifests/real (train split only) and generators/params.yaml; writes safetensors and a
-card into generators/runs/<faces>/. A run goes on from its last checkpoint, bit for bit, because
-every random draw is named by the number of its step.
+card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint, bit for bit,
+because every random draw is named by the number of its step.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any
         UserError: the file has no such faces or generator.
     """
     recipes = yaml.safe_load(path.read_text())
+    seed = recipes.pop("seed")
     if faces not in recipes:
         raise UserError(f"{path} has no block {faces!r}; expected one of {', '.join(recipes)}")
-    known = [key for key in recipes[faces] if key != "seed"]
-    if name not in known or name not in TRAINABLE:
-        raise UserError(f"{path}: {faces} has no generator {name!r}; expected {', '.join(known)}")
-    return {**recipes[faces][name], "seed": recipes[faces]["seed"]}
+    if name not in recipes[faces] or name not in TRAINABLE:
+        known = ", ".join(recipes[faces])
+        raise UserError(f"{path}: {faces} has no generator {name!r}; expected one of {known}")
+    return {**recipes[faces][name], "seed": seed}
 
 
 def make_trainer(
@@ -175,7 +176,7 @@ def train(
     """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one."""
     _, channels, size, _ = faces.shape
     trainer = make_trainer(name, options, channels, size, best_device())
-    work = out / f"{name}.run"
+    work = out.with_name(f"{out.name}.run")
     work.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(faces.numpy().tobytes()).hexdigest()
     options = {**options, "faces_sha256": digest}
@@ -227,11 +228,11 @@ def main() -> None:
     """Read argv, params and faces; train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(TRAINABLE)}")
-    parser.add_argument("--out", type=Path, help="folder for weights (generators/runs/<profile>)")
+    parser.add_argument("--out", type=Path, help="folder (generators/runs/<profile>/<name>)")
     args = parser.parse_args()
     profile = params_module.load().profile
     options = recipe_options(profile, args.name)
-    out = args.out or Path("generators/runs") / profile
+    out = args.out or Path("generators/runs") / profile / args.name
     train(args.name, profile, options, load_faces(), out)
 
 
