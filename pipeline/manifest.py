@@ -12,7 +12,7 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,8 @@ def read_part(path: Path) -> pa.Table | None:
     return table if same else None
 
 
-def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a manifest in the order of its parts.
-
-    Args:
-        folder: the manifest's folder.
-        columns: the columns to read (all by default; leave out `image` when pixels are not needed).
+def parts(folder: str | Path) -> Iterator[pa.Table]:
+    """Read a manifest part by part, in order, pictures and all: memory is bounded by one part.
 
     Raises:
         UserError: no part, or a part that is damaged or of another schema version.
@@ -186,7 +182,6 @@ def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
         raise UserError(
             f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)"
         )
-    frames = []
     for path in paths:
         table = read_part(path)
         if table is None:
@@ -194,8 +189,21 @@ def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
                 f"{path} is damaged or not a version {VERSION} manifest part; delete it and run "
                 "the stage that writes it again"
             )
-        frames.append(table.select(list(columns)) if columns else table)
-    return pa.concat_tables(frames).to_pandas()
+        yield table
+
+
+def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a manifest in the order of its parts.
+
+    Args:
+        folder: the manifest's folder.
+        columns: the columns to read (all by default; leave out `image` when pixels are not needed).
+
+    Raises:
+        UserError: see `parts`.
+    """
+    tables = (table.select(list(columns)) if columns else table for table in parts(folder))
+    return pa.concat_tables(tables).to_pandas()
 
 
 def pixels(frame: pd.DataFrame) -> np.ndarray:

@@ -144,6 +144,43 @@ class Sample(Model):
     rows_per_part: PositiveInt
 
 
+# Gates of pipeline/audit.py that stop a run; the soft ones (brightness and the like) only report.
+HardGate = Literal[
+    "container",
+    "size",
+    "naming",
+    "digest",
+    "label",
+    "ids",
+    "counts",
+    "sha256",
+    "near_duplicate",
+    "identity",
+    "constant",
+    "collapse",
+    "copying",
+    "reads",
+]
+
+
+class Audit(Model):
+    """Limits of the gates before any fit; `warn` names those that warn instead of stopping."""
+
+    # AUC that a probe may reach on what must be equal for both classes, and on what may differ.
+    hard_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.55
+    soft_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.75
+    # Images of each source that a probe looks at.
+    probe_images: Annotated[int, Field(ge=10)] = 1000
+    # Two images are near-duplicates when their 256-bit perceptual hashes differ in so few bits.
+    near_bits: Annotated[int, Field(ge=0, le=128)] = 40
+    # Shares: photographs with a near-duplicate in another split, fakes with one anywhere.
+    near_duplicate: Fraction = 0.0
+    collapse: Fraction = 0.05
+    # Share of fakes nearer to a training photograph than these mostly are to each other.
+    copying: Fraction = 0.25
+    warn: tuple[HardGate, ...] = ()
+
+
 class Net(Model):
     """Training of a learned method: steps and rates of the two phases."""
 
@@ -233,6 +270,7 @@ class Params(Model):
     sample: Sample
     generators: dict[Name, Generator]
     methods: dict[Name, Method]
+    audit: Audit = Audit()
     fit: Fit
     matrix: Matrix
 
