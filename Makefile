@@ -1,0 +1,35 @@
+# Two commands for users: `make benchmark` and `make test`. Needs Python 3.11 or later and make.
+PYTHON ?= python3
+BIN := .venv/bin
+# Stages of dvc.yaml call `python`: it has to be this one.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup benchmark test test-long lint clean
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("error: Python %d.%d found, 3.11 or later expected; name one with: make PYTHON=python3.11" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock -e ".[dev]"
+	@touch $@
+
+# Photographs, fakes, fits, the matrix and the report; only what has changed is run.
+benchmark: setup
+	$(BIN)/dvc repro
+	$(BIN)/dvc metrics show --md
+
+test: setup
+	$(BIN)/python -m pytest
+
+# Minutes rather than seconds.
+test-long: setup
+	$(BIN)/python -m pytest -m long --timeout 3600
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Removes everything the pipeline makes; keeps the environment and the generators' weights.
+clean:
+	rm -rf data models scores dvclive benchmarks/report benchmarks/results.parquet .dvc/cache .dvc/tmp
