@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Stages of dvc.yaml call `python`: it has to be this one.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup benchmark test test-long lint clean
+.PHONY: setup benchmark test test-long lint lock clean
 
 setup: .venv/.installed
 
@@ -29,6 +29,11 @@ test-long: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Writes down what is installed now; a local tag such as +cpu is left out, CUDA builds have another.
+lock:
+	echo '# Exact versions of everything installed: `make lock` writes this file from .venv.' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> requirements.lock
 
 # Removes everything the pipeline makes; keeps the environment and the generators' weights.
 clean:
