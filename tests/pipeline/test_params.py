@@ -1,0 +1,190 @@
+"""params.yaml: every value of a run, checked when it is read."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import params
+from pipeline.errors import UserError
+
+DCGAN = {"adapter": "dcgan", "family": "dcgan", "weights": "a.safetensors", "images": 10}
+VALUES: dict[str, Any] = {
+    "profile": "orl",
+    "seed": 1,
+    "faces": {
+        "source": "orl",
+        "size": 64,
+        "channels": 1,
+        "crop": "center",
+        "min_side": 32,
+        "max_broken": 0.02,
+        "split": {"train": 0.65, "valid": 0.15, "test": 0.2},
+        "rows_per_part": 200,
+    },
+    "other_reals": {},
+    "sample": {"rows_per_part": 200},
+    "generators": {
+        "dcgan": DCGAN,
+        "wgan": {**DCGAN, "adapter": "wgan"},
+        "pggan": {**DCGAN, "adapter": "pggan", "family": "progressive"},
+    },
+    "methods": {"dct": {"method": "dct"}},
+    "fit": {"seeds": [0]},
+    "matrix": {"threshold": {"rule": "fpr", "fpr": 0.05}, "bootstrap": 100},
+}
+GONE = object()
+
+
+def changed(where: str, value: Any) -> dict[str, Any]:
+    """Copy VALUES with the key at the dotted path set, or removed where `value` is GONE."""
+    values = copy.deepcopy(VALUES)
+    block = values
+    *path, last = where.split(".")
+    for step in path:
+        block = block[step]
+    if value is GONE:
+        del block[last]
+    else:
+        block[last] = value
+    return values
+
+
+def message_of(values: Any) -> str:
+    with pytest.raises(UserError) as error:
+        params.parse(values)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_params_of_the_repository_are_valid() -> None:
+    params.load(Path(__file__).parents[2] / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "expected"),
+    [
+        ("seeds", 1, "seeds: unknown key"),
+        ("seed", GONE, "seed: missing key"),
+        ("seed", -1, "seed: input should be greater than or equal to 0, not -1"),
+        ("faces.sise", 64, "faces.sise: unknown key"),
+        ("faces.size", GONE, "faces.size: missing key"),
+        ("faces.size", -64, "faces.size: input should be greater than or equal to 16, not -64"),
+        ("faces.size", "big", "faces.size: input should be a valid integer"),
+        ("faces.channels", 2, "faces.channels: input should be 1 or 3, not 2"),
+        ("faces.max_broken", 2, "faces.max_broken: "),
+        ("faces.source", "disk", "faces.source: input should be 'orl', 'folder' or 'hub'"),
+        ("faces.source", "folder", "faces: source folder needs `path`"),
+        ("faces.path", "photographs", "faces: source orl takes no `path`; remove it"),
+        ("faces.crop", "centre", "faces.crop: 'centre'; expected center, full, or four"),
+        ("faces.crop", [0, 0, 1], "faces.crop: [0, 0, 1]; expected center, full, or four"),
+        ("faces.crop", [0.5, 0, 0.5, 1], "0 <= left < right <= 1"),
+        ("faces.split.test", 0.5, "faces.split: train + valid + test is 1.3; expected 1"),
+        ("generators.dcgan.adapter", "gan", "generators.dcgan.adapter: unknown 'gan'; expected"),
+        ("generators.dcgan.adapter", GONE, "generators.dcgan.adapter: missing key"),
+        ("generators.dcgan.weights", GONE, "generators.dcgan.weights: missing key"),
+        ("generators.dcgan.images", -600, "generators.dcgan.images: input should be greater"),
+        ("generators.dcgan.image", 600, "generators.dcgan.image: unknown key"),
+        ("generators.dcgan", None, "generators.dcgan: expected a block of keys, not None"),
+        ("generators.My-GAN", DCGAN, "generators.My-GAN: string should match pattern"),
+        ("generators.none", DCGAN, "generators.none: the name is taken"),
+        ("generators.real", DCGAN, "generators.real: the name is taken"),
+        ("generators", {"dcgan": DCGAN}, "generators: leave-one-out needs at least 2"),
+        ("other_reals", {"real": {"path": "a", "crop": "full"}}, "other_reals.real: the name is"),
+        ("methods.dct.method", "svm", "methods.dct.method: unknown 'svm'; expected one of"),
+        ("methods.dct.c", float("inf"), "methods.dct.c: input should be a finite number"),
+        ("fit.seeds", [], "fit.seeds: tuple should have at least 1 item"),
+        ("fit.seeds", [0, 0], "fit: seeds [0, 0]; expected each once"),
+        ("matrix.threshold.fpr", 0, "matrix.threshold.fpr: input should be greater than 0"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_the_path_of_its_key(
+    where: str, value: Any, expected: str
+) -> None:
+    message = message_of(changed(where, value))
+    assert message.startswith("params.yaml: ")
+    assert expected in message
+
+
+def test_a_generator_may_not_take_the_folder_of_another_collection() -> None:
+    values = changed("generators.real_photos", DCGAN)
+    params.parse(values)
+    values["other_reals"] = {"photos": {"path": "a", "crop": "full"}}
+    assert "generators.real_photos: the name is taken" in message_of(values)
+
+
+def test_many_findings_are_counted_not_listed() -> None:
+    assert message_of({}).endswith("and 6 more")
+
+
+@pytest.mark.parametrize("values", [None, [], 5])
+def test_a_file_without_keys_is_refused(values: Any) -> None:
+    assert "expected a block of keys" in message_of(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"seed: [", "is not YAML"),
+        (b"seed: 1\nseed: 2\n", "key 'seed' stands twice"),
+        (b"generators:\n  a: {images: 1}\n  a: {images: 2}\n", "key 'a' stands twice"),
+        (b"seed: \xff\xfe", "cannot be read"),
+        (b"", "expected a block of keys"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_user_error(
+    tmp_path: Path, text: bytes, expected: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=expected):
+        params.load(path)
+
+
+def test_no_file_and_a_folder_are_user_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run from the top folder"):
+        params.load(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        params.load(tmp_path)
+
+
+def test_a_file_reads_as_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(changed("faces.crop", [0.1, 0, 0.9, 1])))
+    read = params.load(path)
+    assert read.faces.crop == (0.1, 0.0, 0.9, 1.0)
+    assert read.generators["dcgan"].images == 10
+
+
+@pytest.mark.parametrize(
+    ("held_out", "left"),
+    [
+        ("none", ("dcgan", "wgan", "pggan")),
+        ("wgan", ("dcgan", "pggan")),
+        ("family:dcgan", ("pggan",)),
+    ],
+)
+def test_training_leaves_out_the_generator_or_the_family(
+    held_out: str, left: tuple[str, ...]
+) -> None:
+    assert params.parse(VALUES).training_generators(held_out) == left
+
+
+@pytest.mark.parametrize("held_out", ["stylegan", "family:stylegan"])
+def test_an_unknown_held_out_lists_the_known(held_out: str) -> None:
+    with pytest.raises(UserError, match="none, dcgan, wgan, pggan, family:dcgan"):
+        params.parse(VALUES).training_generators(held_out)
+
+
+def test_a_held_out_that_leaves_nothing_is_refused() -> None:
+    values = changed("generators.pggan", GONE)
+    with pytest.raises(UserError, match="leaves no generator"):
+        params.parse(values).training_generators("family:dcgan")
+
+
+def test_held_outs_are_each_generator_then_none() -> None:
+    assert params.parse(VALUES).held_outs() == ("dcgan", "wgan", "pggan", "none")
