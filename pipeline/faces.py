@@ -275,8 +275,9 @@ def download(dataset: str, revision: str | None) -> Path:
     """
     if not re.fullmatch("[0-9a-f]{40}", revision or ""):
         raise UserError(
-            f"faces.revision is {revision!r}; expected the 40 hex digits of a commit of {dataset} "
-            "(a branch or tag may move): copy it from the dataset's history on the hub"
+            f"faces.path {dataset} is no local path, so a dataset of the hub, and faces.revision "
+            f"is {revision!r}; expected the 40 hex digits of a commit (a branch or tag may move): "
+            "copy it from the dataset's history"
         )
     from huggingface_hub import snapshot_download
 
@@ -286,7 +287,7 @@ def download(dataset: str, revision: str | None) -> Path:
         root = snapshot_download(
             f"{owner}/{name}", repo_type="dataset", revision=revision, allow_patterns=pattern
         )
-    except (OSError, ValueError) as error:  # the base classes of all that the client raises
+    except Exception as error:  # the client's own, its network library's and the system's
         raise UserError(
             f"dataset {owner}/{name} at {revision[:12]} could not be fetched "
             f"({type(error).__name__}: {error}); without a network, set faces.path to a local "
