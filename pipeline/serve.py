@@ -1,0 +1,182 @@
+"""`make serve`: a Prefect server, and a process that runs what is asked of it, in one command.
+
+    python -m pipeline.serve [--cron "0 3 * * *"] [--param rounds=3 ...]
+
+The server's address is PREFECT_API_URL, by default what pyproject.toml says, so that `prefect` in
+the folder of the project finds it too. A server that answers there already is used; otherwise one
+is started here and stopped with this process. It keeps its data in ~/.prefect (SQLite), or where
+PREFECT_SERVER_DATABASE_CONNECTION_URL says (PostgreSQL).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+# Before Prefect reads its settings: nothing is reported to its makers, and the server is told every
+# half minute that a run is alive.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+
+import httpx
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.settings import PREFECT_API_URL
+
+from pipeline import growth
+from pipeline.errors import UserError, one_line
+from pipeline.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
+
+DEFAULT_URL = "http://127.0.0.1:4200/api"
+START_SECONDS, STOP_SECONDS = 180, 30
+# A run that has sent no heartbeat for so long is dead.
+SILENCE = timedelta(seconds=150)
+ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at an API's URL."""
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    return False
+
+
+@contextlib.contextmanager
+def server(url: str) -> Iterator[None]:
+    """Have a Prefect server at `url`: the one that is there, or one started for the `with` block.
+
+    Raises:
+        UserError: no server answers and none can be started there.
+    """
+    if answers(url):
+        print(f"Using the Prefect server at {url}", flush=True)
+        yield
+        return
+    where = urlsplit(url)
+    if where.hostname not in ("127.0.0.1", "localhost", "0.0.0.0", "::1"):
+        raise UserError(f"no Prefect server answers at {url} (PREFECT_API_URL); start it there")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "prefect", "server", "start", "--host"),
+            *(where.hostname, "--port", str(where.port or 4200)),
+        ],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches the runner first: it reports to a living server
+    )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise UserError(
+                    f"the Prefect server did not start at {url}; is the port taken? Set "
+                    "PREFECT_API_URL to another, and see `prefect server start`"
+                )
+            time.sleep(0.5)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Keep requests out of the log."""
+
+
+@contextlib.contextmanager
+def report_server() -> Iterator[None]:
+    """Serve the report on this machine, so that the link of a round can be clicked."""
+    if REPORT_URL in os.environ:  # an operator publishes it elsewhere
+        yield
+        return
+    handler = functools.partial(_Quiet, directory=str(REPORT))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        os.environ[REPORT_URL] = f"http://127.0.0.1:{http.server_port}"
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield
+        http.shutdown()
+
+
+def watch_heartbeats() -> None:
+    """Have the server mark runs whose heartbeat stopped as crashed, even if nothing runs here."""
+    name = "generate-and-train: no heartbeat"
+    with contextlib.suppress(ValueError):
+        Automation.read(name=name)
+        return
+    Automation(
+        name=name,
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDED)},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: killed")],
+    ).create()
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected NAME=VALUE, as in rounds=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@one_line
+def main(argv: list[str] | None = None) -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.serve")
+    parser.add_argument("--cron", help='when to run by itself, as "0 3 * * *"')
+    parser.add_argument(
+        "--param", action="append", default=[], type=_parameter, metavar="NAME=VALUE",
+        help="default of a parameter of the flow, as rounds=3",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    url = PREFECT_API_URL.value() or DEFAULT_URL
+    os.environ["PREFECT_API_URL"] = url  # for the processes of the runs
+    with server(url), report_server():
+        # A run that was killed here left its name in the lock.
+        with contextlib.suppress(growth.Busy), growth.checkout("", "serve") as killed:
+            if killed:
+                mark_crashed(killed)
+        watch_heartbeats()
+        print(
+            f"Prefect: {url.removesuffix('/api')}\n"
+            f"From another terminal, in this folder (elsewhere: export PREFECT_API_URL={url}):\n"
+            "  prefect deployment run generate-and-train/local -p rounds=3 --watch",
+            flush=True,
+        )
+        generate_and_train.serve(
+            "local",
+            cron=args.cron,
+            parameters=dict(args.param),
+            print_starting_message=False,
+        )
+
+
+if __name__ == "__main__":
+    main()
