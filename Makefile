@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Stages of dvc.yaml call `python`: it has to be this one.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup benchmark test test-long lint lock clean
+.PHONY: setup benchmark serve test test-long lint lock clean
 
 setup: .venv/.installed
 
@@ -18,6 +18,11 @@ setup: .venv/.installed
 benchmark: setup
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show --md
+
+# A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
+# make serve ARGS='--cron "0 3 * * *"'
+serve: setup
+	$(BIN)/python -m pipeline.serve $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest

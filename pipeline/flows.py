@@ -197,10 +197,8 @@ def one_round(
 
     # A failed stage fails the round; those that it kept from running say so themselves.
     if bad := {n: s for n, s in states.items() if s.is_failed() or s.is_crashed()}:
-        first = next(iter(bad.values()))
-        return Failed(
-            name=first.name, message="; ".join(f"{n}: {s.message}" for n, s in bad.items())
-        )
+        message = "; ".join(f"{name}: {state.message}" for name, state in bad.items())
+        return Failed(name=next(iter(bad.values())).name, message=message)
     if unfinished := [name for name, state in states.items() if not state.is_completed()]:
         return Failed(message=f"not run: {', '.join(unfinished)}")
     counts = pd.Series([state.name for state in states.values()]).value_counts()
@@ -299,7 +297,7 @@ def generate_and_train(
             if killed:
                 mark_crashed(killed)
             dropped = [name for name in run.methods if methods and name not in methods]
-            for done in range(rounds):
+            for done in range(1, rounds + 1):
                 number = _next_round(images_per_round, generators)
                 state = one_round.with_options(task_runner=runner)(
                     number, dropped, commit, push, retry_delay, return_state=True
@@ -310,7 +308,7 @@ def generate_and_train(
                     message = f"worst held-out recall did not improve over {until} rounds"
                     return Completed(name="No improvement", message=message)
             name = state.name if state.name != "Completed" and rounds == 1 else None
-            return Completed(name=name, message=f"{done + 1} rounds, the last: {state.message}")
+            return Completed(name=name, message=f"{done} rounds, the last: {state.message}")
     except growth.Busy as error:
         return Failed(name="Refused", message=str(error))
     except UserError as error:

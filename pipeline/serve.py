@@ -24,6 +24,7 @@ from datetime import timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 # Before Prefect reads its settings: nothing is reported to its makers, and the server is told every
 # half minute that a run is alive.
@@ -31,7 +32,6 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 
-import httpx
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
@@ -51,9 +51,11 @@ ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 
 def answers(url: str) -> bool:
     """Whether a Prefect server answers at an API's URL."""
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    return False
+    try:
+        with urlopen(f"{url}/health", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
