@@ -20,7 +20,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from deepfd import data, losses
@@ -33,6 +33,15 @@ from pipeline.seeds import seed_for
 
 RULE = "lowest class-balanced valid cross-entropy"
 EMA_DECAY = 0.98
+
+
+def _average(old: Tensor, new: Tensor, updates: Tensor) -> Tensor:
+    """Move the average on: its memory grows with the updates, up to `EMA_DECAY`.
+
+    A run of some ten steps would otherwise be judged by its first, untrained weights.
+    """
+    decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
+    return old + (1 - decay) * (new - old)
 
 
 class Objective(Protocol):
@@ -213,7 +222,7 @@ def fit(
         seed: of weights, batches and augmentation, each by a name of its own.
         objective: makes the objective of `train`, `options`, `seed` and the device.
         rate: learning rate of a step (counted from 0 over both phases).
-        ema: judge and keep an exponential moving average of the weights (decay 0.98).
+        ema: judge and keep an exponential moving average of the weights (`_average`).
         log: folder for live metrics (dvclive), none if None.
 
     Returns:
@@ -239,9 +248,7 @@ def fit(
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
         average = None
         if ema:
-            average = AveragedModel(
-                network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
-            )
+            average = AveragedModel(network, avg_fn=_average, use_buffers=True)
         progress = stack.enter_context(
             tqdm(total=steps * options.batch, unit=" images", smoothing=0.1, mininterval=1)
         )

@@ -8,7 +8,6 @@ from deepfd.detector import Detector, initialised
 from pipeline import params
 from pipeline.images import to_pil
 
-
 SIZE, HALF = 96, 48
 
 

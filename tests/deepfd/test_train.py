@@ -141,5 +141,5 @@ def test_pictures_of_two_shapes_are_refused(planted):
 
 def test_a_loss_that_explodes_stops_the_fit(planted):
     wild = OPTIONS.model_copy(update={"lr": 1e30})
-    with pytest.raises(UserError, match="loss is .* lower the learning rate"):
+    with pytest.raises(UserError, match=r"loss is .* lower the learning rate"):
         run(planted(20), planted(20, seed=1), options=wild)
