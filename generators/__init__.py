@@ -23,6 +23,11 @@ GENERATORS: dict[str, str] = {
     "lsgan": "generators.gan:Gan",
     "pggan": "generators.gan:Gan",
     "diffusers": "generators.diffusion:Diffusion",
+    "exported": "generators.exported:Exported",
+    "hub": "generators.hub:Hub",
+    "package": "generators.package:Package",
+    "folder": "generators.folder:Folder",
+    "command": "generators.command:Command",
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,10 @@ from pipeline.errors import UserError
 
 # Bump when `latents` or the rounding of samples changes: every spec digest then changes with it.
 SAMPLING_VERSION = 1
+
+
+# From here on torch.load unpickles nothing but tensors, whoever calls it and with what arguments.
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 
 class Generator(Protocol):
@@ -38,6 +44,26 @@ def latents(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     return torch.stack(rows)
 
 
+def _noise_states() -> list[bytes]:
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return [state.numpy().tobytes() for state in states]
+
+
+@contextlib.contextmanager
+def own_noise_only(what: str, advice: str) -> Iterator[None]:
+    """Refuse code that draws noise from torch's global generators: it is no function of the seed.
+
+    Raises:
+        UserError: the block drew such noise; the line names `what` drew it and gives `advice`.
+    """
+    before = _noise_states()
+    yield
+    if _noise_states() != before:
+        raise UserError(f"{what} draws noise that is not the image's own; {advice}")
+
+
 def device() -> torch.device:
     """CUDA where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,6 +73,13 @@ def file_sha256(path: str | Path) -> str:
     """Digest of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: str | Path) -> str:
+    """Digest of a folder's files, their relative paths and bytes."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    listed = [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in paths]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def card_path(weights: str | Path) -> Path:

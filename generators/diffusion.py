@@ -1,7 +1,8 @@
 """Any image pipeline of diffusers, from a local folder or from a pinned revision of a hub.
 
 `weights` is the pipeline's folder, or a card (JSON) with `source`, a hub id, and `revision`.
-Weights come as safetensors only and no code of the pipeline's owner is run.
+Weights are safetensors, or `.bin` files read with weights_only=True, as the oldest public pipelines
+have them; no code of the pipeline's owner is run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from generators.base import device, file_sha256, load_card
+from generators.base import device, file_sha256, load_card, own_noise_only
 from pipeline.errors import UserError
 from pipeline.params import DiffusersGenerator
 
@@ -90,7 +91,7 @@ def fetch(card: str | Path) -> tuple[Path, str]:
     for attempt in range(ATTEMPTS):
         try:
             folder = diffusers.DiffusionPipeline.download(
-                source, revision=revision, use_safetensors=True, trust_remote_code=False
+                source, revision=revision, trust_remote_code=False
             )
             return Path(folder), f"{source}@{revision}"
         except Exception as error:  # httpx, huggingface_hub and OSError, as the network pleases
@@ -102,14 +103,6 @@ def fetch(card: str | Path) -> tuple[Path, str]:
         f"fetch it where there is a network (hf download {source} --revision {revision} "
         "--local-dir DIR) and set `weights: DIR`, or bring the hub's cache and set HF_HUB_OFFLINE=1"
     )
-
-
-def _random_state() -> list[bytes]:
-    """State of the generators that noise comes from where a pipeline is given none."""
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available():
-        states += torch.cuda.get_rng_state_all()
-    return [state.numpy().tobytes() for state in states]
 
 
 class Diffusion:
@@ -136,15 +129,13 @@ class Diffusion:
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder,
                 dtype=getattr(torch, options.dtype),
-                use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
             )
         except Exception as error:  # OSError, ValueError, ImportError, AttributeError, safetensors
             raise UserError(
-                f"{options.weights} does not load as a diffusers pipeline: {error}; expected "
-                "model_index.json and .safetensors (pickled .bin weights are not read: convert "
-                "them, see docs/generators.md)"
+                f"{options.weights} does not load as a diffusers pipeline: {error}; expected the "
+                "folders that model_index.json names, with weights in safetensors"
             ) from None
         self._options = options
         self._pipe = pipe
@@ -253,25 +244,24 @@ class Diffusion:
         return self._run(seeds)
 
     def _run(self, seeds: Sequence[int]) -> torch.Tensor:
-        before = _random_state()
+        noise = own_noise_only(
+            f"{self._options.weights}: {type(self._pipe.scheduler).__name__}",
+            "choose a deterministic scheduler (DDIMScheduler)",
+        )
         try:
-            out = self._pipe(
-                **self._call(seeds),
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                num_inference_steps=self._options.steps,
-                output_type="pt",
-            )
+            with noise:
+                out = self._pipe(
+                    **self._call(seeds),
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    num_inference_steps=self._options.steps,
+                    output_type="pt",
+                )
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{self._options.weights}: no device memory for batch {len(seeds)}; lower `batch`"
             ) from None
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"{self._options.weights} fails while sampling: {error}") from None
-        if _random_state() != before:
-            raise UserError(
-                f"{self._options.weights}: {type(self._pipe.scheduler).__name__} draws noise that "
-                "is not the image's own; choose a deterministic scheduler (DDIMScheduler)"
-            )
         images = getattr(out, "images", None)
         # Some pipelines give numpy (N, H, W, C) whatever they are asked for.
         if isinstance(images, np.ndarray):

@@ -86,23 +86,13 @@ def make_params():
 
 
 @pytest.fixture
-def command():
-    """Return how a stage of this repository is called from another folder: (argv, environment)."""
-
-    def build(module, *arguments):
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return [sys.executable, "-m", module, *arguments], env
-
-    return build
-
-
-@pytest.fixture
-def run_stage(command):
+def run_stage():
     """Run a stage in a folder that holds params.yaml."""
 
     def run(folder, values, module, *arguments):
         (folder / "params.yaml").write_text(yaml.safe_dump(values))
-        argv, env = command(module, *arguments)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        argv = [sys.executable, "-m", module, *arguments]
         return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True)
 
     return run

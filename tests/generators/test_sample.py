@@ -1,8 +1,7 @@
 """The stage `sample@<name>`: growth, damage and kills end in the same rows as one clean run."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
 import time
 from collections import Counter
 
@@ -203,33 +202,39 @@ def test_wrong_arguments_give_one_line(
     assert stopped.value.code == 1 and capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def forkserver():
+    """Start processes that have the stage imported already, so that many can be killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["generators.sample", "generators.gan", "generators.dcgan"])
+    return context
+
+
 def test_kill_9_at_any_moment_then_again_gives_the_bytes_of_an_undisturbed_run(
-    entry, make_params, command, run_stage, tmp_path
+    entry, make_params, forkserver, tmp_path
 ):
-    values, _ = make_params({"a": entry(images=400)})
-    (tmp_path / "calm").mkdir()
-    assert run_stage(tmp_path / "calm", values, "generators.sample", "a").returncode == 0
-    calm = bytes_of(tmp_path / "calm/data/manifests/a")
+    _, run = make_params({"a": entry(images=400)})
+
+    def start(folder):
+        process = forkserver.Process(target=stage.sample, args=("a", run, folder))
+        process.start()
+        return process
+
+    calm = start(tmp_path / "calm")
+    calm.join()
+    assert calm.exitcode == 0
 
     # Killed after the given number of parts and a little: before, between and within writes.
     rough = tmp_path / "rough"
-    rough.mkdir()
-    (rough / "params.yaml").write_text(yaml.safe_dump(values))
-    argv, env = command("generators.sample", "a")
-    folder = rough / "data/manifests/a"
-    killed = 0
     for parts, delay in ((0, 0.0), (1, 0.0), (6, 0.003), (15, 0.007), (40, 0.001)):
-        process = subprocess.Popen(argv, cwd=rough, env=env, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if parts == 0 or len(list(folder.glob("part-*.parquet"))) >= parts:
-                break
+        process = start(rough)
+        while process.is_alive() and len(list(rough.glob("part-*.parquet"))) < parts:
             time.sleep(0.0005)
         time.sleep(delay)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed == 5
-    assert run_stage(rough, values, "generators.sample", "a").returncode == 0
-    assert bytes_of(folder) == calm
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    last = start(rough)
+    last.join()
+    assert last.exitcode == 0
+    assert bytes_of(rough) == bytes_of(tmp_path / "calm")
