@@ -40,12 +40,14 @@ def read_threshold(folder: Path) -> tuple[float, str]:
         return EVEN_ODDS, "even odds; this model has no threshold of its own"
     try:
         found = json.loads(path.read_text())
-        rule = f"{found['rule']}: at most {float(found['fpr']):.1%} of its validation photographs"
-        return float(found["threshold"]), f"{rule} are called fake"
+        rule, target = str(found["rule"]), float(found["target"])
+        return float(found["threshold"]), (
+            f"rule {rule}: at most {target:.1%} of the validation photographs are called fake"
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not a threshold ({type(error).__name__}: {error}); expected rule, fpr and "
-            "threshold: run the fit stage again"
+            f"{path} is not a threshold ({type(error).__name__}: {error}); expected rule, target "
+            "and threshold: run the fit stage again"
         ) from None
 
 
@@ -67,9 +69,9 @@ def detect(detector: Detector, path: Path, threshold: float) -> dict[str, Any]:
     }
 
 
-def _map_path(out: Path, picture: Path, several: bool) -> Path:
-    """Path of a picture's heat map: `out` for one picture, `out` plus its name for several."""
-    return out.with_name(f"{out.stem}-{picture.stem}.png") if several else out
+def _map_path(out: Path, number: int, picture: Path, several: bool) -> Path:
+    """Path of a heat map: `out` for one picture; for several with number and name in it."""
+    return out.with_name(f"{out.stem}-{number}-{picture.stem}.png") if several else out
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,13 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = deepfd.load(options.model)
     several = len(options.pictures) > 1
     failed = False
-    for path in options.pictures:
+    for number, path in enumerate(options.pictures, start=1):
         try:
             found = detect(detector, path, threshold)
             if options.map:
                 from deepfd.localise import write_overlay
 
-                target = _map_path(options.map, path, several)
+                target = _map_path(options.map, number, path, several)
                 write_overlay(detector, path, target)
                 found["map"] = str(target)
         except UserError as error:

@@ -11,9 +11,13 @@ from torch.nn import functional as F
 
 from deepfd.detector import Detector, Picture
 from pipeline import images
+from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
 
 OPACITY = 0.6
+# Full colour from this difference of logits on (odds of 55 to 1): one scale for every picture, so
+# that a photograph that raises no suspicion is not painted red at its least unsuspicious place.
+FULL = 4.0
 COLOUR_MAP = "coolwarm"
 
 
@@ -42,8 +46,7 @@ def heat_maps(detector: Detector, pixels: np.ndarray) -> np.ndarray:
 def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     """Lay a heat map over a picture: red speaks for a fake, blue for a photograph.
 
-    The colours' scale is the map's own largest absolute value; opacity grows with the value, so
-    that places that say nothing stay as they are.
+    Opacity grows with the value up to `FULL`, so that places that say nothing stay as they are.
 
     Args:
         picture: any size; the heat map is enlarged to it.
@@ -54,8 +57,7 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     """
     from matplotlib import colormaps
 
-    top = float(np.abs(heat).max()) or 1.0
-    scaled = Image.fromarray((heat / top).astype(np.float32))
+    scaled = Image.fromarray(np.clip(heat / FULL, -1, 1).astype(np.float32))
     scaled = np.asarray(scaled.resize(picture.size, Image.Resampling.BILINEAR))
     colours = colormaps[COLOUR_MAP]((scaled + 1) / 2)[..., :3] * 255
     under = np.asarray(images.to_mode(picture, 3), dtype=np.float64)
@@ -68,9 +70,12 @@ def write_overlay(detector: Detector, picture: Picture, path: Path) -> None:
     """Write the heat map of one picture over its crop, as a PNG of the crop's own size.
 
     Raises:
-        UserError: the picture cannot be read.
+        UserError: the picture cannot be read, or the map not be written.
     """
     pil = detector.open(picture)
     heat = heat_maps(detector, detector.to_pixels(pil))[0]
     box = tuple(round(edge) for edge in images.crop_box(*pil.size, detector.crop))
-    write_atomic(path, images.encode_png(np.asarray(overlay(pil.crop(box), heat))))
+    try:
+        write_atomic(path, images.encode_png(np.asarray(overlay(pil.crop(box), heat))))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -23,7 +23,7 @@ def photo(tmp_path):
 
 
 def set_threshold(model, value):
-    text = json.dumps({"rule": "fpr", "fpr": 0.05, "threshold": value})
+    text = json.dumps({"rule": "fpr", "target": 0.05, "threshold": value})
     (model / "threshold.json").write_text(text)
 
 
@@ -84,7 +84,7 @@ def test_a_broken_picture_is_one_line_and_the_others_are_still_scored(
     assert "missing.jpg" in errors[1]
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"rule": "fpr", "fpr": 0.05, "threshold": "x"}'])
+@pytest.mark.parametrize("text", ["{", "{}", '{"rule": "fpr", "target": 0.05, "threshold": "x"}'])
 def test_a_broken_threshold_stops_with_one_line(model, photo, capsys, text):
     (model / "threshold.json").write_text(text)
     with pytest.raises(SystemExit) as stopped:

@@ -6,6 +6,7 @@ from benchmarks.methods.plain import Plain
 from deepfd import localise
 from deepfd.detector import Detector, initialised
 from pipeline import params
+from pipeline.errors import UserError
 from pipeline.images import to_pil
 
 SIZE, HALF = 96, 48
@@ -47,7 +48,7 @@ def test_no_picture_gives_no_map():
 def test_the_overlay_is_red_where_fake_blue_where_not_and_leaves_the_rest():
     picture = to_pil(np.full((20, 30, 1), 128, np.uint8))
     heat = np.zeros((20, 30), np.float32)
-    heat[:, :10], heat[:, 20:] = 2, -2
+    heat[:, :10], heat[:, 20:] = 4, -9
     out = np.asarray(localise.overlay(picture, heat)).astype(int)
     assert out.shape == (20, 30, 3)
     assert out[10, 2, 0] > out[10, 2, 2] + 50
@@ -65,3 +66,10 @@ def test_the_map_is_written_at_the_size_of_the_pictures_crop(tmp_path):
     detector = Detector(initialised(3, 32, 6, seed=0))
     localise.write_overlay(detector, Image.new("L", (120, 100), 90), tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").size == (100, 100)
+
+
+def test_a_map_that_cannot_be_written_is_one_error(tmp_path):
+    detector = Detector(initialised(1, 32, 6, seed=0))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        localise.write_overlay(detector, Image.new("L", (40, 40)), tmp_path / "file" / "map.png")
