@@ -192,6 +192,12 @@ class Sample(Model):
     rows_per_part: PositiveInt
 
 
+# What benchmarks/perturb.py does to test images; `none` leaves them as they are.
+Perturbation = Literal[
+    "none", "jpeg95", "jpeg75", "jpeg50", "webp75", "blur", "resize", "noise", "social"
+]
+
+
 # Gates of pipeline/audit.py that stop a run; the soft ones (brightness and the like) only report.
 HardGate = Literal[
     "container",
@@ -320,7 +326,17 @@ class Params(Model):
     methods: dict[Name, Method]
     audit: Audit = Audit()
     fit: Fit
+    perturbations: tuple[Perturbation, ...] = (NONE,)
     matrix: Matrix
+
+    @model_validator(mode="after")
+    def _clean_first(self) -> Params:
+        names = self.perturbations
+        if names[:1] != (NONE,) or len(set(names)) != len(names):
+            raise ValueError(
+                f"perturbations: {list(names)}; expected {NONE} first and each name once"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Params:

@@ -1,0 +1,100 @@
+"""Test-time perturbations: what happens to pictures between their making and a detector.
+
+Each is applied to photographs and fakes alike, by Pillow, on the pixels that a detector is given.
+What is random in one is drawn from a seed of its own per perturbation and image, so that an image
+is perturbed in the same way whatever the others, their order or the detector.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from pipeline.errors import UserError
+from pipeline.images import to_pil
+from pipeline.params import NONE
+from pipeline.seeds import seed_for
+
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+def _coded(picture: Image.Image, draw: np.random.Generator, kind: str, quality: int) -> Image.Image:
+    """Encode and decode; JPEG as Pillow's default, with halved chroma (4:2:0)."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, quality=quality)
+    return Image.open(buffer).convert(picture.mode)
+
+
+def _blurred(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
+    """Blur with a Gaussian of `sigma` pixels (Pillow's three box filters)."""
+    return picture.filter(ImageFilter.GaussianBlur(sigma))
+
+
+def _resized(picture: Image.Image, draw: np.random.Generator, factor: float) -> Image.Image:
+    """Shrink to `factor` of the size and enlarge again, both bicubic."""
+    small = [max(1, round(side * factor)) for side in picture.size]
+    bicubic = Image.Resampling.BICUBIC
+    return picture.resize(small, bicubic).resize(picture.size, bicubic)
+
+
+def _noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
+    """Add Gaussian noise of `sigma` grey levels to every value."""
+    pixels = np.asarray(picture, dtype=np.float64)
+    pixels = np.rint(pixels + draw.normal(0, sigma, pixels.shape))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def _social(picture: Image.Image, draw: np.random.Generator) -> Image.Image:
+    """Imitate an upload that is shared on: resized and coded, then shown smaller and coded again.
+
+    Upload: a factor of 0.7 to 1 and JPEG 70 to 90. Shared on: sharpened a little, as networks do
+    when they shrink, and JPEG 60 to 85.
+    """
+    picture = _resized(picture, draw, draw.uniform(0.7, 1.0))
+    picture = _coded(picture, draw, "JPEG", int(draw.integers(70, 91)))
+    picture = picture.filter(ImageFilter.UnsharpMask(radius=1, percent=30, threshold=0))
+    return _coded(picture, draw, "JPEG", int(draw.integers(60, 86)))
+
+
+# A new one is a line here and a name in `pipeline.params.Perturbation`.
+PERTURBATIONS: dict[str, Change] = {
+    "jpeg95": partial(_coded, kind="JPEG", quality=95),
+    "jpeg75": partial(_coded, kind="JPEG", quality=75),
+    "jpeg50": partial(_coded, kind="JPEG", quality=50),
+    "webp75": partial(_coded, kind="WEBP", quality=75),
+    "blur": partial(_blurred, sigma=1.0),
+    "resize": partial(_resized, factor=0.5),
+    "noise": partial(_noisy, sigma=5.0),
+    "social": _social,
+}
+
+
+def perturb(name: str, pixels: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """Perturb images.
+
+    Args:
+        name: a key of `PERTURBATIONS`, or `none`, which returns `pixels` themselves.
+        pixels: uint8 (N, H, W, 1 or 3).
+        ids: the image ids (N,), which seed what is random.
+
+    Returns:
+        uint8 of the same shape.
+
+    Raises:
+        UserError: no such perturbation.
+    """
+    if name == NONE:
+        return pixels
+    if name not in PERTURBATIONS:
+        names = ", ".join([NONE, *PERTURBATIONS])
+        raise UserError(f"perturbation {name!r} is unknown; expected one of {names}")
+    changed = np.empty_like(pixels)
+    for index, image_id in enumerate(ids):
+        draw = np.random.default_rng(seed_for(0, "perturb", name, str(image_id)))
+        picture = PERTURBATIONS[name](to_pil(pixels[index]), draw)
+        changed[index] = np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:])
+    return changed
