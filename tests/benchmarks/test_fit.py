@@ -1,0 +1,166 @@
+"""One fit: what it reads, what it writes, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import fit
+from benchmarks.thresholds import fpr_threshold
+from pipeline import folds, manifest
+from pipeline.errors import UserError
+
+
+@pytest.fixture
+def project(small_profile, tmp_path, monkeypatch):
+    """A folder with manifests, as stages find it."""
+    monkeypatch.chdir(tmp_path)
+    return small_profile()[0]
+
+
+def run(params, method="spectrum", held_out="c", data="d"):
+    fit.run(params, method, held_out, data)
+    return pq.read_table(fit.scores_path(method, held_out)).to_pandas()
+
+
+@pytest.mark.parametrize("held_out", ["c", "none", "family:y"])
+def test_every_test_image_is_scored_once_and_nothing_else(project, held_out):
+    scores = run(project, held_out=held_out)
+    fold = folds.load(project, held_out)
+    assert sorted(scores["image_id"]) == sorted(fold.test.ids)
+    assert set(scores["held_out"]) == {held_out} and set(scores["perturbation"]) == {"none"}
+    assert (scores["label"] == (scores["generator"] != "real")).all()
+    assert dict(zip(scores["generator"], scores["family"], strict=True)) == {
+        "real": "real", "a": "y", "b": "y", "c": "x",
+    }  # fmt: skip
+
+
+def test_threshold_is_that_of_the_valid_split_of_the_training_generators(project):
+    scores = run(project)
+    folder = fit.MODELS / "spectrum/c/0"
+    facts = json.loads((folder / "threshold.json").read_text())
+    valid = folds.load(project, "c").valid
+    model = fit.load_method("spectrum").load(folder)
+    expected = fpr_threshold(model.score(valid.pixels), valid.labels, 0.05)
+    assert facts["threshold"] == expected == scores["threshold"].unique().item()
+    assert facts["valid_fpr"] <= 0.05
+    # The scores are those of the saved model.
+    test = folds.load(project, "c").test
+    assert np.array_equal(scores["score"], model.score(test.pixels))
+
+
+def test_reads_name_what_fit_selection_and_threshold_were_given(project):
+    run(project)
+    reads = json.loads((fit.MODELS / "spectrum/c/0/reads.json").read_text())
+    fold = folds.load(project, "c")
+    assert reads["fit"]["digest"] == folds.ids_digest(fold.train.ids)
+    assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real")}
+    for step in ("selection", "threshold"):
+        assert reads[step]["digest"] == folds.ids_digest(fold.valid.ids)
+        assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real")}
+
+
+def test_the_same_inputs_give_the_same_bytes(project):
+    run(project)
+    path = fit.scores_path("spectrum", "c")
+    before = path.read_bytes()
+    fit.shutil.rmtree(fit.MODELS)
+    path.unlink()
+    run(project)
+    assert path.read_bytes() == before
+
+
+class Drawing:
+    """A real detector whose score depends on its seed: one that draws."""
+
+    fits = 0
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    @classmethod
+    def fit(cls, train, valid, options, seed, log=None):
+        cls.fits += 1
+        return cls(seed)
+
+    def score(self, pixels):
+        return np.random.default_rng(self.seed % 2**32).random(len(pixels))
+
+    def save(self, folder):
+        manifest.write_atomic(folder / "seed.json", str(self.seed).encode())
+
+
+@pytest.fixture
+def drawing(monkeypatch):
+    Drawing.fits = 0
+    monkeypatch.setattr(fit, "load_method", lambda name: Drawing)
+    return Drawing
+
+
+def with_seeds(params, *seeds):
+    return params.model_copy(update={"fit": params.fit.model_copy(update={"seeds": seeds})})
+
+
+def test_a_method_that_draws_is_fitted_with_every_seed_and_others_once(project, drawing):
+    scores = run(with_seeds(project, 0, 1, 2))
+    assert list(scores["seed"].unique()) == [0, 1, 2] and drawing.fits == 3
+    assert scores.groupby("seed")["score"].first().nunique() == 3
+    linear = SimpleNamespace(deterministic=True)
+    assert fit.seeds_of(with_seeds(project, 4, 5), linear) == (4,)
+
+
+def test_a_kill_loses_at_most_the_seed_in_hand(project, drawing, monkeypatch):
+    params = with_seeds(project, 0, 1, 2)
+    undisturbed = run(params)
+    fit.shutil.rmtree(fit.MODELS)
+    fit.scores_path("spectrum", "c").unlink()
+    drawing.fits = 0
+
+    real = fit.write_table
+
+    def killed(path, table):
+        if "/.1.tmp/" in str(path):
+            raise KeyboardInterrupt
+        real(path, table)
+
+    monkeypatch.setattr(fit, "write_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(params)
+    assert not fit.scores_path("spectrum", "c").exists()
+    assert {p.name for p in (fit.MODELS / "spectrum/c").iterdir()} == {"0", ".1.tmp"}
+    monkeypatch.setattr(fit, "write_table", real)
+    assert run(params).equals(undisturbed)
+    # Seed 0 was kept: 2 fits before the kill, 2 after.
+    assert drawing.fits == 4
+    assert {p.name for p in (fit.MODELS / "spectrum/c").iterdir()} == {"0", "1", "2"}
+
+
+def test_a_seed_is_kept_only_as_long_as_its_recipe_holds(project, drawing):
+    run(with_seeds(project, 0, 1))
+    run(with_seeds(project, 0, 1))
+    assert drawing.fits == 2
+    run(with_seeds(project, 0, 1), data="other data")
+    assert drawing.fits == 4
+    # A seed that params no longer name is gone.
+    scores = run(with_seeds(project, 1), data="other data")
+    assert drawing.fits == 4 and set(scores["seed"]) == {1}
+    assert [p.name for p in (fit.MODELS / "spectrum/c").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1.5, -0.1])
+def test_scores_that_are_no_probabilities_stop_the_run(project, drawing, monkeypatch, bad):
+    monkeypatch.setattr(drawing, "score", lambda self, pixels: np.full(len(pixels), bad))
+    with pytest.raises(UserError, match="expected one P"):
+        run(project)
+    assert not fit.SCORES.exists()
+
+
+def test_unknown_names_are_errors_that_list_the_known(project):
+    with pytest.raises(UserError, match="'oracle' is unknown; expected one of spectrum, dct"):
+        run(project, method="oracle")
+    with pytest.raises(UserError, match="'d' is unknown; expected one of none, a, b, c"):
+        run(project, held_out="d")
