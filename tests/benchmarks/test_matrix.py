@@ -75,8 +75,9 @@ def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, sco
             assert row[name] == pytest.approx(value, abs=1e-9), name
         assert (row.n_real, row.n_fake) == (40, 40)
         for name in METRICS:
-            assert row[f"{name}_low"] <= row[name] + 1e-9, name
             assert row[f"{name}_low"] <= row[f"{name}_high"], name
+            # Resampling adds to a calibration error: its interval may lie above the value.
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] or name == "ece", name
 
 
 def test_another_collection_has_a_false_positive_rate_and_nothing_else(results):
