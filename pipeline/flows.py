@@ -297,18 +297,22 @@ def generate_and_train(
             if killed:
                 mark_crashed(killed)
             dropped = [name for name in run.methods if methods and name not in methods]
-            for done in range(1, rounds + 1):
+            numbers = []
+            while len(numbers) < rounds:
                 number = _next_round(images_per_round, generators)
                 state = one_round.with_options(task_runner=runner)(
                     number, dropped, commit, push, retry_delay, return_state=True
                 )
                 if not state.is_completed():
                     return Failed(name=state.name, message=f"round {number}: {state.message}")
+                numbers.append(number)
                 if until and history.stalled(history.read(), until):
                     message = f"worst held-out recall did not improve over {until} rounds"
                     return Completed(name="No improvement", message=message)
-            name = state.name if state.name != "Completed" and rounds == 1 else None
-            return Completed(name=name, message=f"{done} rounds, the last: {state.message}")
+            # A state of its own ("Nothing new", "Partial") says most of a run of one round.
+            name = state.name if rounds == 1 else None
+            message = f"rounds {numbers[0]} to {numbers[-1]}; the last: {state.message}"
+            return Completed(name=name, message=message)
     except growth.Busy as error:
         return Failed(name="Refused", message=str(error))
     except UserError as error:

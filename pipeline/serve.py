@@ -43,7 +43,7 @@ from pipeline.errors import UserError, one_line
 from pipeline.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
 
 DEFAULT_URL = "http://127.0.0.1:4200/api"
-START_SECONDS, STOP_SECONDS = 180, 30
+START_SECONDS, STOP_SECONDS = 600, 30
 # A run that has sent no heartbeat for so long is dead.
 SILENCE = timedelta(seconds=150)
 ENDED = ("Completed", "Failed", "Cancelled", "Crashed")

@@ -1,0 +1,119 @@
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import dag
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_stage_comes_after_those_it_needs_and_names_what_git_keeps(project):
+    stages = {stage.name: stage for stage in dag.read(project)}
+    assert list(stages) == [
+        *("sample@one", "sample@two", "folds", "fit@spectrum-one", "fit@spectrum-two"),
+        *("matrix", "history", "report"),
+    ]
+    assert stages["folds"].needs == ("sample@one", "sample@two")
+    assert stages["report"].needs == ("history", "matrix")
+    assert stages["history"].in_git == ("benchmarks/history.parquet",)
+    assert stages["matrix"].in_git == ()
+
+
+def test_without_a_stage_all_that_need_it_go_too():
+    stages = [
+        dag.Stage("a", ()),
+        dag.Stage("b", ("a",)),
+        dag.Stage("c", ()),
+        dag.Stage("d", ("b",)),
+    ]
+    assert [stage.name for stage in dag.without(stages, ["b"])] == ["a", "c"]
+
+
+def test_a_stage_runs_once_and_then_has_nothing_new(project):
+    lines = []
+    assert dag.run("sample@one", lines.append, project) == dag.Outcome("ran")
+    assert any(line.startswith("one: 50%|") for line in lines)
+    assert dag.run("sample@one", lines.append, project) == dag.Outcome("unchanged")
+
+
+def test_stages_side_by_side_all_reach_the_lock_file(project):
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(
+            pool.map(lambda n: dag.run(n, str, project).status, ["sample@one", "sample@two"])
+        )
+    assert outcomes == ["ran", "ran"]
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    assert set(lock["stages"]) == {"sample@one", "sample@two"}
+
+
+def test_a_failed_stage_says_its_own_last_error_and_whether_to_try_again(project):
+    (project / "weights/one").write_text("damaged")
+    expected = dag.Outcome("failed", "weights/one is damaged; restore it")
+    assert dag.run("sample@one", str, project) == expected
+    (project / "weights/two").write_text("offline")
+    assert dag.run("sample@two", str, project) == dag.Outcome("retry", "the hub did not answer")
+
+
+@pytest.mark.parametrize(
+    ("code", "tail", "status"),
+    [
+        (0, ["Running stage 'a':", "> true"], "ran"),
+        (0, ["Stage 'a' didn't change, skipping"], "unchanged"),
+        (0, ["Stage 'a' is cached - skipping run, checking out outputs"], "restored"),
+        (255, ["ERROR: failed to reproduce 'a': failed to run: b, exited with 75"], "retry"),
+        (255, ["ERROR: failed to reproduce 'a': failed to run: b, exited with 1"], "failed"),
+        (255, ["ERROR: 'x' is busy, it is being blocked by:", "  (PID 1): dvc"], "busy"),
+        (-9, [], "failed"),
+    ],
+)
+def test_an_outcome_is_told_from_what_dvc_says(code, tail, status):
+    assert dag.outcome(code, tail).status == status
+
+
+def test_a_progress_bar_is_seen_while_it_moves():
+    script = (
+        "import sys, time\n"
+        "for p in (10, 20): print(f'\\r{p}%|', end='', flush=True); time.sleep(1)\n"
+    )
+    start, seen = time.monotonic(), {}
+    dag.execute(
+        [sys.executable, "-c", script], lambda line: seen.setdefault(line, time.monotonic())
+    )
+    assert list(seen) == ["10%|", "20%|"]
+    assert time.monotonic() - seen["10%|"] > 0.5, time.monotonic() - start
+
+
+def test_stopping_ends_a_command_and_its_children():
+    started, ended = threading.Event(), threading.Event()
+
+    def wait_for_it():
+        dag.execute(["sh", "-c", "sleep 60 & echo $!; wait"], pids.append_and(started))
+        ended.set()
+
+    class Pids(list):
+        def append_and(self, event):
+            return lambda line: (self.append(int(line)), event.set())
+
+    pids = Pids()
+    threading.Thread(target=wait_for_it, daemon=True).start()
+    assert started.wait(20)
+    dag.stop_all()
+    assert ended.wait(20)
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pids[0])], capture_output=True, text=True, check=False
+    ).stdout
+    assert not state or state.startswith("Z")
+
+
+def test_no_stage_imports_prefect():
+    modules = re.findall(r"python -m ([\w.]+)", (ROOT / "dvc.yaml").read_text())
+    assert "generators.sample" in modules
+    check = f"import sys, {', '.join(sorted(set(modules)))}; sys.exit('prefect' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
