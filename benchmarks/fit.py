@@ -2,9 +2,10 @@
 
 `python -m benchmarks.fit <method> <held_out>` reads data/manifests/ (by way of data/folds.json) and
 writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
-`recipe.json`, `scores.parquet`), and then scores/<method>-<held_out>.parquet. A seed's folder
-appears whole or not at all, and is kept as long as its recipe holds: a kill loses at most the seed
-in hand. In file names `family:x` is `family-x`.
+`recipe.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and then
+scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as long
+as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits nothing
+again. In file names `family:x` is `family-x`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
+from benchmarks.perturb import perturb
 from benchmarks.thresholds import threshold_by
 from pipeline import folds
 from pipeline.errors import UserError, one_line
-from pipeline.folds import Fold, Images
+from pipeline.folds import Fold
 from pipeline.manifest import REAL, write_atomic, write_table
 from pipeline.params import Params
 from pipeline.params import load as load_params
@@ -93,11 +94,6 @@ def seeds_of(params: Params, method: type[Method]) -> tuple[int, ...]:
     return params.fit.seeds[:1] if getattr(method, "deterministic", False) else params.fit.seeds
 
 
-def views(test: Images) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield every perturbation of the test images: its name, and uint8 (N, H, W, C)."""
-    yield CLEAN, test.pixels
-
-
 def score(model: Method, pixels: np.ndarray) -> np.ndarray:
     """Score uint8 (N, H, W, C) and check the answer: float64 (N,) in [0, 1].
 
@@ -122,8 +118,8 @@ def fit_seed(
     fold: Fold,
     recipe: dict[str, Any],
     folder: Path,
-) -> None:
-    """Fit, set the threshold and score; write everything to `folder`.
+) -> Method:
+    """Fit and set the threshold; write everything to `folder`.
 
     What each step read is recorded from the images it was given: `fit` (learned from), `selection`
     (given to choose a step or a parameter on) and `threshold`.
@@ -156,30 +152,45 @@ def fit_seed(
     model.save(folder)
     for file, content in (("threshold", facts), ("reads", reads), ("recipe", recipe)):
         write_atomic(folder / f"{file}.json", _json(content))
-    families = {n: g.family for n, g in params.generators.items()}
-    test = fold.test
-    tables = [
-        pa.table(
-            {
-                "image_id": test.ids,
-                "label": test.labels,
-                "generator": test.generators,
-                "family": [families.get(generator, REAL) for generator in test.generators],
-                "method": [name] * len(test),
-                "held_out": [held_out] * len(test),
-                "seed": [seed] * len(test),
-                "perturbation": [perturbation] * len(test),
-                "score": score(model, pixels),
-                "threshold": [threshold] * len(test),
-                "threshold_rule": [f"{rule} <= {target:g}"] * len(test),
-                "n_train": [len(fold.train)] * len(test),
-                "code": [recipe["code"]] * len(test),
-                "data": [recipe["data"]] * len(test),
-            }
-        ).cast(SCHEMA)
-        for perturbation, pixels in views(test)
-    ]
-    write_table(folder / "scores.parquet", pa.concat_tables(tables))
+    return model
+
+
+def score_test(
+    params: Params, model: Method, fold: Fold, perturbation: str, recipe: dict[str, Any],
+    folder: Path,
+) -> pa.Table:  # fmt: skip
+    """Score the test images under one perturbation, the same for photographs and fakes.
+
+    Args:
+        params: the checked params.yaml.
+        model: the detector that `folder` holds.
+        fold: holds the test images.
+        perturbation: a name of `benchmarks.perturb`, or `none`.
+        recipe: what the detector was made by.
+        folder: where its threshold.json lies.
+    """
+    facts = json.loads((folder / "threshold.json").read_text())
+    families, test = {n: g.family for n, g in params.generators.items()}, fold.test
+    same = {
+        "method": recipe["method"],
+        "held_out": recipe["held_out"],
+        "seed": recipe["seed"],
+        "perturbation": perturbation,
+        "threshold": facts["threshold"],
+        "threshold_rule": f"{facts['rule']} <= {facts['target']:g}",
+        "n_train": len(fold.train),
+        "code": recipe["code"],
+        "data": recipe["data"],
+    }
+    columns = {
+        "image_id": test.ids,
+        "label": test.labels,
+        "generator": test.generators,
+        "family": [families.get(generator, REAL) for generator in test.generators],
+        "score": score(model, perturb(perturbation, test.pixels, test.ids)),
+        **{name: [value] * len(test) for name, value in same.items()},
+    }
+    return pa.table(columns).select(SCHEMA.names).cast(SCHEMA)
 
 
 def run(params: Params, name: str, held_out: str, data: str) -> None:
@@ -214,7 +225,9 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     for seed in seeds:
         recipe, folder = base | {"seed": seed}, home / str(seed)
         title = f"fit: {name}, {held_out} held out, seed {seed}"
-        if _is_done(folder, recipe):
+        done = _is_done(folder, recipe)
+        todo = [p for p in params.perturbations if not (done and _scores_of(folder, p).is_file())]
+        if not todo:
             print(f"{title}: there already", file=sys.stderr)
             continue
         fold = fold or folds.load(params, held_out)
@@ -223,17 +236,33 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
             file=sys.stderr,
         )
         start = time.perf_counter()
-        draft = home / f".{seed}.tmp"
-        shutil.rmtree(draft, ignore_errors=True)
-        fit_seed(params, name, held_out, seed, fold, recipe, draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        place = folder if done else home / f".{seed}.tmp"
+        if done:
+            model = method.load(folder)
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+            model = fit_seed(params, name, held_out, seed, fold, recipe, place)
+        for perturbation in todo:
+            table = score_test(params, model, fold, perturbation, recipe, place)
+            write_table(_scores_of(place, perturbation), table)
+        if not done:
+            shutil.rmtree(folder, ignore_errors=True)
+            place.rename(folder)
         print(f"{title}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     for other in home.iterdir():
         if other.name not in map(str, seeds):
             shutil.rmtree(other)
-    tables = [pq.read_table(home / str(seed) / "scores.parquet") for seed in seeds]
+    tables = [
+        pq.read_table(_scores_of(home / str(seed), perturbation))
+        for seed in seeds
+        for perturbation in params.perturbations
+    ]
     write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
+
+
+def _scores_of(folder: Path, perturbation: str) -> Path:
+    """Path of a seed's scores under one perturbation."""
+    return folder / f"scores-{perturbation}.parquet"
 
 
 def _json(content: dict[str, Any]) -> bytes:
