@@ -85,8 +85,11 @@ def span(values: pd.Series) -> str:
 
 def ranking(results: pd.DataFrame) -> pd.DataFrame:
     """Average recall and AUC of each method over seeds and held-out generators, best first."""
-    cell = held_out_cells(results).groupby(["method", "held_out"], sort=False)[["recall", "auc"]]
-    table = cell.mean().groupby(level="method", sort=False).mean()
+    rows = held_out_cells(results)
+    # Unstacking leaves a gap where a cell is missing, so that no mean is made over the rest.
+    cells = rows.pivot_table(index="method", columns="held_out", values=["recall", "auc"])
+    table = pd.DataFrame({m: cells[m].mean(axis=1, skipna=False) for m in ("recall", "auc")})
+    table = table.reindex(rows["method"].unique())
     return table.sort_values(["recall", "auc"], ascending=False, kind="stable")
 
 
@@ -106,15 +109,15 @@ def verdict(results: pd.DataFrame) -> list[str]:
         f"({span(mine['n_fake'])} fakes each), mean AUC {number(order['auc'].iloc[0])}.",
         f"Its weakest spot is {worst}: recall {with_interval(worst_rows, 'recall')} on "
         f"{span(worst_rows['n_fake'])} fakes (95 % bootstrap interval).",
-        f"At its threshold (set on valid photographs and training generators: {rule}) it calls "
-        f"{number(mine['fpr'].mean())} of {span(mine['n_real'])} test photographs fake.",
+        f"At its threshold (set on the valid split of its training generators: {rule}) it calls "
+        f"{100 * mine['fpr'].mean():.1f} % of {span(mine['n_real'])} test photographs fake.",
     ]
-    if len(order) > 1:
+    if order["recall"].notna().sum() > 1:
         second, gap = str(order.index[1]), order["recall"].iloc[0] - order["recall"].iloc[1]
         half = ((unseen["recall_high"] - unseen["recall_low"]) / 2).mean()
         lines.append(
-            f"It is {number(gap)} ahead of the next, {second}; the recall of a single cell is "
-            f"known to about \u00b1{number(half)}."
+            f"Its mean recall is {number(gap)} above that of the next, {second}; the recall of a "
+            f"single cell is known to about \u00b1{number(half)}."
         )
     others = results[results["generator"].str.startswith(REAL_PREFIX)]
     if others.empty:

@@ -1,0 +1,170 @@
+"""The whole pipeline by real `dvc repro` in a fresh git repository, on tiny generators."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from generators import dcgan
+from generators.base import file_sha256
+
+ROOT = Path(__file__).parents[1]
+CODE = ("benchmarks", "deepfd", "generators", "pipeline")
+FILES = ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+
+
+def write_weights(path, seed):
+    """Write a DCGAN that nobody trained."""
+    torch.manual_seed(seed)
+    network = dcgan.Generator(channels=1, width=2)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0.0, 0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(network.state_dict(), path)
+    card = {
+        "name": path.stem, "adapter": "dcgan", "channels": 1, "resolution": 64,
+        "config": {"channels": 1, "width": 2}, "sha256": file_sha256(path),
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(card))
+
+
+class Repository:
+    """A fresh repository that holds the project's code and tiny params."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        skip = shutil.ignore_patterns(
+            "__pycache__", "weights", "runs", "*.parquet", "report", "plots"
+        )
+        for name in CODE:
+            shutil.copytree(ROOT / name, folder / name, ignore=skip)
+        for name in FILES:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        values["faces"] |= {"size": 32, "limit": 60}
+        values["sample"] = {"rows_per_part": 20}
+        values["generators"] = {}
+        values["methods"] = {
+            "spectrum": {"method": "spectrum"},
+            "deepfd": {
+                "method": "deepfd", "width": 8, "contrastive_steps": 2, "classifier_steps": 2,
+                "batch": 8, "lr": 0.001,
+            },
+        }  # fmt: skip
+        values["matrix"]["bootstrap"] = 20
+        # Nobody trained these generators: their faces are much alike.
+        values["audit"]["warn"] = ["collapse", "near_duplicate"]
+        self.values = values
+        self.add("one", 1)
+        self.add("two", 2)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
+            who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+            subprocess.run(["git", *who, *command], cwd=folder, check=True)
+
+    def add(self, name, seed):
+        """Add one entry to `generators:` and nothing else."""
+        write_weights(self.folder / f"generators/weights/{name}.safetensors", seed)
+        entry = {"adapter": "dcgan", "family": name, "images": 40, "batch": 20}
+        weights = f"generators/weights/{name}.safetensors"
+        self.values["generators"][name] = entry | {"weights": weights}
+        self.write()
+
+    def remove(self, name):
+        del self.values["generators"][name]
+        self.write()
+
+    def write(self):
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.values, sort_keys=False))
+
+    def dvc(self, *arguments):
+        python = Path(sys.executable)
+        env = os.environ | {
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder),
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(
+            [python, "-m", "dvc", *arguments],
+            cwd=self.folder, env=env, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def results(self):
+        return pd.read_parquet(self.folder / "benchmarks/results.parquet")
+
+    def digest(self, pattern):
+        """Digest of names and bytes of all files that match."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob(pattern)):
+            digest.update(path.relative_to(self.folder).as_posix().encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def stages_run(output):
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.mark.timeout(1200)
+def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
+    repo = Repository(tmp_path)
+    ran = stages_run(repo.dvc("repro"))
+    assert {"faces", "sample@one", "sample@two", "folds", "matrix", "report"} <= ran
+    fits = {f"fit@{m}-{h}" for m in ("spectrum", "deepfd") for h in ("one", "two")}
+    assert fits | {"fit-none@spectrum-none", "fit-none@deepfd-none"} <= ran
+    first = repo.results()
+    assert len(first) == 2 * 3 * 2
+    diagonal = first[(first.held_out == first.generator) & (first.perturbation == "none")]
+    matrix = diagonal.pivot_table(index="method", columns="held_out", values="recall")
+    assert matrix.shape == (2, 2) and matrix.notna().all(axis=None)
+    page = (tmp_path / "benchmarks/report/index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert str(tmp_path) not in page
+
+    # Nothing has changed: nothing runs.
+    start = time.perf_counter()
+    assert stages_run(repo.dvc("repro")) == set()
+    print(f"no-op: {time.perf_counter() - start:.1f} s")
+
+    # The code of the report has changed: nothing is fitted.
+    script = tmp_path / "benchmarks/report.py"
+    script.write_text(script.read_text() + "# edited\n")
+    assert stages_run(repo.dvc("repro")) == {"report"}
+
+    # One entry more: one sample stage more, finished ones are left alone.
+    samples = repo.digest("data/manifests/one/*"), repo.digest("data/manifests/two/*")
+    repo.add("three", 3)
+    ran = stages_run(repo.dvc("repro"))
+    assert {stage for stage in ran if stage.startswith("sample")} == {"sample@three"}
+    assert fits | {"fit@spectrum-three", "fit@deepfd-three"} <= ran and "faces" not in ran
+    assert (repo.digest("data/manifests/one/*"), repo.digest("data/manifests/two/*")) == samples
+    assert set(repo.results()["generator"]) == {"one", "two", "three"}
+    assert set(repo.results()["held_out"]) == {"one", "two", "three", "none"}
+
+    # And gone from every result, which is then the same as before, bit for bit.
+    repo.remove("three")
+    ran = stages_run(repo.dvc("repro"))
+    assert not any(stage.startswith("sample") or "three" in stage for stage in ran)
+    pd.testing.assert_frame_equal(repo.results(), first, check_exact=True)
+    assert "three" not in (tmp_path / "benchmarks/report/index.html").read_text()
+    assert "three" not in (tmp_path / "benchmarks/metrics.json").read_text()
+
+    # What `dvc metrics` and `dvc plots` show.
+    metrics = json.loads(repo.dvc("metrics", "show", "--json"))
+    assert "recall_mean" in json.dumps(metrics)
+    plots = json.loads(repo.dvc("plots", "show", "--json"))
+    assert not plots.get("errors") and "spectrum on one" in json.dumps(plots)
