@@ -74,7 +74,7 @@ def write_overlay(detector: Detector, picture: Picture, path: Path) -> None:
     """
     pil = detector.open(picture)
     heat = heat_maps(detector, detector.to_pixels(pil))[0]
-    box = tuple(round(edge) for edge in images.crop_box(*pil.size, detector.crop))
+    box = images.crop_box(*pil.size, detector.crop)
     try:
         write_atomic(path, images.encode_png(np.asarray(overlay(pil.crop(box), heat))))
     except OSError as error:

@@ -62,8 +62,8 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("RGB").convert("L" if channels == 1 else "RGB")
 
 
-def crop_box(width: int, height: int, crop: Crop) -> tuple[float, float, float, float]:
-    """Return (left, upper, right, lower) in pixels.
+def crop_box(width: int, height: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Return (left, upper, right, lower) in whole pixels.
 
     `crop` is "center" (the largest centred square), "full" (the whole picture, squeezed to a
     square), or four fractions of width and height (left, upper, right, lower).
@@ -75,15 +75,16 @@ def crop_box(width: int, height: int, crop: Crop) -> tuple[float, float, float, 
         left, upper = (width - side) // 2, (height - side) // 2
         return left, upper, left + side, upper + side
     left, upper, right, lower = crop
-    return left * width, upper * height, right * width, lower * height
+    return round(left * width), round(upper * height), round(right * width), round(lower * height)
 
 
 def to_pixels(image: Image.Image, size: int, channels: int, crop: Crop = "center") -> np.ndarray:
     """Crop and resize to uint8 (size, size, channels), values 0..255."""
-    image = to_mode(image, channels)
-    box = crop_box(*image.size, crop)
-    if box != (0, 0, size, size) or image.size != (size, size):
-        image = image.resize((size, size), FILTER, box=box)
+    # Cropped before the filter, which would otherwise mix in what lies outside the crop: a fake has
+    # nothing there, so that its border alone would tell it from a photograph.
+    image = to_mode(image.crop(crop_box(*image.size, crop)), channels)
+    if image.size != (size, size):
+        image = image.resize((size, size), FILTER)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
 
 

@@ -123,7 +123,10 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write any Arrow table as Parquet, atomically; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    # No statistics: they would repeat the smallest and the largest picture of every part.
+    pq.write_table(
+        table, sink, compression="zstd", write_page_checksum=True, write_statistics=False
+    )
     write_atomic(path, sink.getvalue())
 
 

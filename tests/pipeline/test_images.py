@@ -194,3 +194,11 @@ def test_a_picture_that_announces_too_many_pixels_is_refused_before_it_is_decode
     bomb = small[:18] + side + side + small[26:]
     with pytest.raises(UserError, match="decompression bomb"):
         images.open_image(bomb)
+
+
+def test_what_lies_outside_the_crop_leaves_no_trace():
+    inside = np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)
+    dark, bright = (np.full((130, 90), value, np.uint8) for value in (0, 255))
+    dark[20:110] = bright[20:110] = inside
+    pixels = [images.to_pixels(Image.fromarray(one), 64, 1) for one in (dark, bright)]
+    assert np.array_equal(*pixels)
