@@ -10,8 +10,9 @@ import torch
 from pydantic import TypeAdapter
 
 import generators
+from generators import sample as stage
 from generators.base import file_sha256
-from pipeline import images, params
+from pipeline import images, manifest, params
 from pipeline.errors import UserError
 
 LEVEL = 1 / 127.5
@@ -282,3 +283,17 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do_offline(
     path.write_text(json.dumps(card))
     with pytest.raises(UserError, match="offline: fetch it where there is a network"):
         load(entry | {"weights": str(path)})
+
+
+@pytest.mark.parametrize("adapter", generators.GENERATORS)
+def test_every_adapter_goes_through_the_stage_and_grows(make_entry, make_params, tmp_path, adapter):
+    entry = make_entry(adapter)
+    channels = 1 if load(entry).channels == 1 else 3
+    for folder, counts in (("grown", (3, 6)), ("at_once", (6,))):
+        for count in counts:
+            _, run = make_params({"a": entry | {"images": count}}, size=16, channels=channels)
+            stage.sample("a", run, tmp_path / folder)
+    grown, at_once = (manifest.read(tmp_path / folder) for folder in ("grown", "at_once"))
+    assert list(grown["sha256"]) == list(at_once["sha256"])
+    assert grown["sha256"].nunique() == 6
+    assert manifest.pixels(grown).shape == (6, 16, 16, channels)

@@ -1,11 +1,13 @@
 """The adapter of diffusers pipelines, on small real pipelines."""
 
 import json
+from pathlib import Path
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import generators
 from generators import diffusion
@@ -148,13 +150,17 @@ def test_more_steps_than_the_schedule_has_are_refused(pipeline_folder):
         generators.load(options(pipeline_folder(), steps=2000))
 
 
-def test_pickled_weights_are_refused(pipeline_folder):
+def test_the_flat_layout_of_old_public_pipelines_with_bin_weights_is_read(pipeline_folder):
     folder = pipeline_folder()
+    expected = generators.load(options(folder)).sample([1, 2])
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), folder / "diffusion_pytorch_model.bin")
     weights.unlink()
-    torch.save({}, weights.with_suffix(".bin"))
-    with pytest.raises(UserError, match="does not load as a diffusers pipeline"):
-        generators.load(options(folder))
+    for file in ("unet/config.json", "scheduler/scheduler_config.json"):
+        (folder / file).rename(folder / Path(file).name)
+    (folder / "unet").rmdir()
+    (folder / "scheduler").rmdir()
+    assert torch.equal(generators.load(options(folder)).sample([1, 2]), expected)
 
 
 @pytest.mark.parametrize(
