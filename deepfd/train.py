@@ -20,7 +20,6 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from deepfd import data, losses
@@ -32,16 +31,6 @@ from pipeline.params import Net
 from pipeline.seeds import seed_for
 
 RULE = "lowest class-balanced valid cross-entropy"
-EMA_DECAY = 0.98
-
-
-def _average(old: Tensor, new: Tensor, updates: Tensor) -> Tensor:
-    """Move the average on: its memory grows with the updates, up to `EMA_DECAY`.
-
-    A run of some ten steps would otherwise be judged by its first, untrained weights.
-    """
-    decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
-    return old + (1 - decay) * (new - old)
 
 
 class Objective(Protocol):
@@ -209,7 +198,6 @@ def fit(
     seed: int,
     objective: Callable[[Images, Net, int, torch.device], Objective],
     rate: Callable[[int], float],
-    ema: bool,
     log: Path | None = None,
 ) -> tuple[Network, dict[str, object]]:
     """Train a network in two phases and return its best checkpoint.
@@ -222,7 +210,6 @@ def fit(
         seed: of weights, batches and augmentation, each by a name of its own.
         objective: makes the objective of `train`, `options`, `seed` and the device.
         rate: learning rate of a step (counted from 0 over both phases).
-        ema: judge and keep an exponential moving average of the weights (`_average`).
         log: folder for live metrics (dvclive), none if None.
 
     Returns:
@@ -246,14 +233,11 @@ def fit(
         network = initialised(channels, size, options.width, seed_for(seed, "weights")).to(device)
         goal = objective(train, options, seed, device)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
-        average = None
-        if ema:
-            average = AveragedModel(network, avg_fn=_average, use_buffers=True)
         progress = stack.enter_context(
             tqdm(total=steps * options.batch, unit=" images", smoothing=0.1, mininterval=1)
         )
         for step in range(steps):
-            # One step: loss, gradient, update, moving average.
+            # One step: loss, gradient, update.
             network.train()
             contrastive = step < options.contrastive_steps
             for group in optimizer.param_groups:
@@ -263,8 +247,6 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            if average is not None:
-                average.update_parameters(network)
             progress.update(options.batch)
 
             # Judge the checkpoint, once there is a classifier to judge.
@@ -276,9 +258,9 @@ def fit(
                 raise UserError(f"the loss is {value} at step {done}; lower the learning rate `lr`")
             metrics = {"train/contrastive" if contrastive else "train/loss": value}
             if not contrastive:
-                judged = network if average is None else average.module
-                found = validate(Detector(copy.deepcopy(judged)), valid)
-                best.offer(done, found, judged)
+                # A copy, since a detector puts its network into evaluation mode for good.
+                found = validate(Detector(copy.deepcopy(network)), valid)
+                best.offer(done, found, network)
                 metrics |= {f"valid/{name}": one for name, one in found.items()}
                 progress.set_postfix(valid_auc=f"{found['auc']:.3f}", loss=f"{value:.3f}")
             if live is not None:

@@ -43,7 +43,6 @@ class Faithful(Detector):
             seed,
             objective=training.SampledPairs,
             rate=training.step_rate(options),
-            ema=False,
             log=log,
         )
         return cls(network, about={"method": options.method, "seed": seed, **about})

@@ -16,11 +16,11 @@ OPTIONS = params.DeepFD(
 )  # fmt: skip
 
 
-def run(train, valid, options=OPTIONS, seed=0, weight=0.1, ema=False, log=None):
+def run(train, valid, options=OPTIONS, seed=0, weight=0.1, log=None):
     return training.fit(
         train, valid, options, seed,
         objective=lambda *a: training.AllPairs(*a, contrastive_weight=weight),
-        rate=training.cosine_rate(options), ema=ema, log=log,
+        rate=training.cosine_rate(options), log=log,
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):
     torch.manual_seed(5)
     np.random.seed(5)
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    run(planted(20), planted(20, seed=1), ema=True)
+    run(planted(20), planted(20, seed=1))
     assert torch.equal(state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
     assert not torch.are_deterministic_algorithms_enabled()
