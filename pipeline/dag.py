@@ -26,6 +26,11 @@ TAIL = 200
 # Seconds that a stage is given to end by itself before it is killed.
 GRACE = 10.0
 
+# What DVC says after each stage to people who type its commands.
+HINT = re.compile(
+    r"\s*(To track the changes|git add|To enable auto|dvc config core|Use `dvc push`)"
+)
+
 # Processes started here and not yet ended, each the leader of its own group.
 _running: set[subprocess.Popen[str]] = set()
 
@@ -92,6 +97,14 @@ def read(root: Path = ROOT) -> list[Stage]:
         raise UserError(f"DVC cannot read the project: {error}; see dvc.yaml") from error
 
 
+def remote(root: Path = ROOT) -> str | None:
+    """Name of the remote that `dvc push` sends to, None where none is set."""
+    from dvc.repo import Repo
+
+    with Repo(os.fspath(root)) as repo:
+        return repo.config["core"].get("remote")
+
+
 def without(stages: Iterable[Stage], dropped: Iterable[str]) -> list[Stage]:
     """Leave out the stages named in `dropped` and every stage that needs one of them."""
     gone, kept = set(dropped), []
@@ -135,7 +148,7 @@ def execute(
     tail: deque[str] = deque(maxlen=TAIL)
     try:
         for line in process.stdout or ():  # universal newlines: \r ends a line too
-            if line := line.rstrip():
+            if (line := line.rstrip()) and not HINT.match(line):
                 tail.append(line)
                 on_line(line)
         return process.wait(), list(tail)

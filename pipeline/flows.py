@@ -9,8 +9,6 @@ at any point is taken up where it was, and `dvc repro` by hand finds nothing lef
 imports this module: `dvc repro` alone never needs Prefect.
 """
 
-from __future__ import annotations
-
 import base64
 import os
 import re
@@ -161,8 +159,6 @@ def push_round() -> State:
     code, tail = dag.execute(dag.command("push"), get_run_logger().info)
     if code == 0:
         return Completed(message=tail[-1] if tail else "pushed")
-    if "no remote" in "\n".join(tail).lower():
-        return Completed(name="No remote", message="no DVC remote is set: dvc remote add -d ...")
     return Failed(name=NETWORK_LOST, message=dag.outcome(code, tail).message)
 
 
@@ -211,7 +207,7 @@ def one_round(
     if with_commit:
         kept = [path for each in graph for path in each.in_git]
         commit_round(number, ["params.yaml", "dvc.lock", *kept])
-    if with_push:
+    if with_push and dag.remote():
         pushed = push_round.with_options(retry_delay_seconds=backoff)(return_state=True)
         if not pushed.is_completed():
             return Failed(name=pushed.name, message=f"push: {pushed.message}")

@@ -37,6 +37,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
 
 from pipeline import growth
 from pipeline.errors import UserError, one_line
@@ -177,6 +178,8 @@ def main(argv: list[str] | None = None) -> None:
             cron=args.cron,
             parameters=dict(args.param),
             print_starting_message=False,
+            # As a module: a file loaded by its path leaves annotations that pydantic cannot read.
+            entrypoint_type=EntrypointType.MODULE_PATH,
         )
 
 
