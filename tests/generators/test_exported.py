@@ -1,14 +1,16 @@
 """Exports: what is more than tensors and tensor operators is refused before it is loaded."""
 
 import json
+import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import generators
-from generators.base import file_sha256
+from generators.base import file_sha256, latents
 from generators.exported import check_archive
 from pipeline.errors import UserError
 from pipeline.params import ExportedGenerator
@@ -36,6 +38,42 @@ class Bytes(Small):
 class Flat(Small):
     def forward(self, z):
         return self.linear(z)
+
+
+class Modulated(nn.Module):
+    """StyleGAN2's modulated convolution, all samples in one grouped convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8, 3, 3))
+        self.affine = nn.Linear(4, 8)
+        self.register_buffer("noise", torch.randn(8, 8))
+
+    def forward(self, x, w):
+        n = x.shape[0]
+        weight = self.weight[None] * self.affine(w).reshape(n, 1, -1, 1, 1)
+        weight = weight * (weight.square().sum([2, 3, 4]) + 1e-8).rsqrt().reshape(n, -1, 1, 1, 1)
+        x = x.reshape(1, -1, 8, 8)
+        x = nn.functional.conv2d(x, weight.reshape(-1, 8, 3, 3), padding=1, groups=n)
+        return x.reshape(n, -1, 8, 8) + self.noise
+
+
+class StyleGAN(nn.Module):
+    """A small network with StyleGAN's interface: mapping and synthesis."""
+
+    def __init__(self):
+        super().__init__()
+        self.z_dim = 4
+        self.const = nn.Parameter(torch.randn(8, 8, 8))
+        self.dense, self.conv, self.rgb = nn.Linear(4, 4), Modulated(), nn.Conv2d(8, 3, 1)
+
+    def mapping(self, z, c, truncation_psi=1.0):
+        return self.dense(z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()) * truncation_psi
+
+    def synthesis(self, w, noise_mode="random", force_fp32=False):
+        assert noise_mode == "const"
+        x = self.const[None].repeat(w.shape[0], 1, 1, 1)
+        return torch.tanh(self.rgb(self.conv(x, w)))
 
 
 def export(path, network, any_batch=True, **card):
@@ -106,7 +144,8 @@ def test_an_export_that_calls_or_unpickles_is_refused(tmp_path, old, new):
 )
 def test_an_export_with_objects_libraries_or_a_member_twice_is_refused(tmp_path, member):
     options = export(tmp_path / "net.pt2", Small())
-    with zipfile.ZipFile(tmp_path / "net.pt2", "a") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "net.pt2", "a") as archive:
+        warnings.simplefilter("ignore")  # of a member twice, which is the point
         archive.writestr(member, b"{}")
     write_card(tmp_path / "net.pt2")
     with pytest.raises(UserError, match="expected tensors and aten operators only"):
@@ -148,6 +187,22 @@ def test_an_export_that_gives_no_images_of_its_seeds_is_refused(tmp_path, networ
     with pytest.raises(UserError) as refused:
         made.sample([1, 2, 3])
     assert reason in str(refused.value)
+
+
+def test_the_recipe_of_the_docs_exports_a_stylegan(tmp_path):
+    recipe = (Path(__file__).parents[2] / "docs" / "generators.md").read_text()
+    code = recipe.split("```python\n")[1].split("```")[0]
+    torch.manual_seed(0)
+    names = {"torch": torch, "G": StyleGAN().eval()}
+    exec(code.replace("stylegan.pt2", str(tmp_path / "net.pt2")), names)
+    write_card(tmp_path / "net.pt2")
+    options = ExportedGenerator(
+        adapter="exported", family="f", images=4, weights=str(tmp_path / "net.pt2")
+    )
+    made = generators.load(options).sample([1, 2, 3])
+    with torch.no_grad():
+        expected = names["Net"](names["G"])(latents([1, 2, 3], (4,)))
+    assert torch.allclose(made, expected, atol=1e-5)
 
 
 def test_an_export_of_one_batch_size_says_how_to_export(tmp_path):
