@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from pipeline import images, manifest
-from pipeline.errors import UserError, one_line
+from pipeline.errors import RetryLater, UserError, one_line
 from pipeline.params import Faces, Params, Split, load
 from pipeline.seeds import seed_for
 
@@ -280,6 +280,7 @@ def download(dataset: str, revision: str | None) -> Path:
             "copy it from the dataset's history"
         )
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     owner, name, *inside = dataset.strip("/").split("/")
     pattern = "/".join([*inside, "*.parquet"])
@@ -288,7 +289,8 @@ def download(dataset: str, revision: str | None) -> Path:
             f"{owner}/{name}", repo_type="dataset", revision=revision, allow_patterns=pattern
         )
     except Exception as error:  # the client's own, its network library's and the system's
-        raise UserError(
+        absent = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
+        raise (UserError if absent else RetryLater)(
             f"dataset {owner}/{name} at {revision[:12]} could not be fetched "
             f"({type(error).__name__}: {error}); without a network, set faces.path to a local "
             "folder of its Parquet files, or bring a filled cache (HF_HOME) and HF_HUB_OFFLINE=1"

@@ -13,6 +13,7 @@ import base64
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,9 @@ LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0
 PERCENT = re.compile(r"(\d{1,3})%\|")
 # fit@<method>-<held_out>, fit-none@<method>-none, ...: the stages that belong to one method.
 METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)-")
+
+# What pipeline.audit says first when it stops a run: "2 gates failed: overlap of real: ...".
+GATE_FAILED = re.compile(r"\d+ gates? failed: (.{1,60}?) of ")
 
 Names = list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]]
 Engine = Annotated[str, Field(pattern=r"^(threads|dask|(tcp|tls|ucx|ws|wss)://\S+)$")]
@@ -96,9 +100,8 @@ def _state(name: str, outcome: dag.Outcome) -> State:
             return Completed(name=NOTHING_NEW, message=f"{name} is up to date")
         case "retry":
             return Failed(name=NETWORK_LOST, message=outcome.message)
-    # "gate failed: split overlap: ...": the state's name is what stands before the details.
-    gate = re.match(r"gate failed: [^:]{1,60}", outcome.message, re.IGNORECASE)
-    return Failed(name=gate[0].capitalize() if gate else None, message=outcome.message)
+    gate = GATE_FAILED.match(outcome.message)
+    return Failed(name=gate and f"Gate failed: {gate[1]}", message=outcome.message)
 
 
 @task(
@@ -122,7 +125,7 @@ def stage(name: str, root: str) -> State:
     return _state(name, outcome)
 
 
-@task(name="publish", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(number: int) -> State:
     """Show the round: the matrix as a table, the report as a link, the heat map as an image."""
     results = pd.read_parquet(history.RESULTS)
@@ -144,7 +147,7 @@ def publish(number: int) -> State:
     return Completed(message=f"round {number}: {len(table)} methods, {table.shape[1]} held out")
 
 
-@task(name="commit", cache_policy=NO_CACHE)
+@task(name="commit", task_run_name="commit", cache_policy=NO_CACHE)
 def commit_round(number: int, paths: list[str]) -> State:
     """Commit what git keeps of a round: params.yaml, dvc.lock, history and the small outputs."""
     made = growth.commit(paths, f"Round {number} of generate-and-train")
@@ -153,7 +156,13 @@ def commit_round(number: int, paths: list[str]) -> State:
     return Completed(message=f"commit {made}")
 
 
-@task(name="push", cache_policy=NO_CACHE, retries=6, retry_condition_fn=_network_lost)
+@task(
+    name="push",
+    task_run_name="push",
+    cache_policy=NO_CACHE,
+    retries=6,
+    retry_condition_fn=_network_lost,
+)
 def push_round() -> State:
     """Send what DVC keeps to the default remote. What is there already is not sent again."""
     code, tail = dag.execute(dag.command("push"), get_run_logger().info)
@@ -197,8 +206,13 @@ def one_round(
         return Failed(name=next(iter(bad.values())).name, message=message)
     if unfinished := [name for name, state in states.items() if not state.is_completed()]:
         return Failed(message=f"not run: {', '.join(unfinished)}")
-    counts = pd.Series([state.name for state in states.values()]).value_counts()
-    summary = ", ".join(f"{n} {name.lower()}" for name, n in counts.items())
+    counts = Counter(state.name for state in states.values())
+    words = {
+        "Completed": "ran",
+        NOTHING_NEW: "had nothing new",
+        FROM_CACHE: "came from DVC's cache",
+    }
+    summary = "stages: " + ", ".join(f"{n} {words[name]}" for name, n in counts.items())
     if len(chosen) < len(graph):
         left = ", ".join(s.name for s in graph if s.name not in states)
         return Completed(name="Partial", message=f"{summary}; left out: {left}")
@@ -211,7 +225,7 @@ def one_round(
         pushed = push_round.with_options(retry_delay_seconds=backoff)(return_state=True)
         if not pushed.is_completed():
             return Failed(name=pushed.name, message=f"push: {pushed.message}")
-    name = NOTHING_NEW if set(counts.index) == {NOTHING_NEW} else None
+    name = NOTHING_NEW if set(counts) == {NOTHING_NEW} else None
     return Completed(name=name, message=summary)
 
 

@@ -105,14 +105,25 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def report_server() -> Iterator[None]:
-    """Serve the report on this machine, so that the link of a round can be clicked."""
+def report_server(port: int) -> Iterator[None]:
+    """Serve the report on this machine, so that the link of a round can be clicked.
+
+    Raises:
+        UserError: the port is taken.
+    """
     if REPORT_URL in os.environ:  # an operator publishes it elsewhere
         yield
         return
     handler = functools.partial(_Quiet, directory=str(REPORT))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        os.environ[REPORT_URL] = f"http://127.0.0.1:{http.server_port}"
+    try:
+        http = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be served at port {port} ({error.strerror}); is another `make "
+            f"serve` running? Stop it, or set {REPORT_URL} to where the report is published"
+        ) from None
+    with http:
+        os.environ[REPORT_URL] = f"http://127.0.0.1:{port}"
         threading.Thread(target=http.serve_forever, daemon=True).start()
         yield
         http.shutdown()
@@ -161,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     url = PREFECT_API_URL.value() or DEFAULT_URL
     os.environ["PREFECT_API_URL"] = url  # for the processes of the runs
-    with server(url), report_server():
+    with server(url), report_server((urlsplit(url).port or 4200) + 1):
         # A run that was killed here left its name in the lock.
         with contextlib.suppress(growth.Busy), growth.checkout("", "serve") as killed:
             if killed:

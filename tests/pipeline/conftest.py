@@ -29,7 +29,7 @@ def sample(name):
     if weights == "damaged":
         sys.exit(f"error: {entry['weights']} is damaged; restore it")
     if weights == "leaky":
-        sys.exit("error: gate failed: split overlap: 3 images stand in two splits")
+        sys.exit("error: 1 gates failed: overlap of one: 3 images in two splits")
     if weights == "offline" and not Path("online").exists():
         Path("online").touch()
         print("error: the hub did not answer", file=sys.stderr)
