@@ -125,13 +125,16 @@ def fit_seed(
     (given to choose a step or a parameter on) and `threshold`.
     """  # fmt: skip
     options = params.methods[name]
+    # The method is not part of the name: those that differ in their loss alone then see the same
+    # images in the same order from the same first weights.
     model = load_method(options.method).fit(
         fold.train,
         fold.valid,
         options,
-        seed_for(params.seed, "fit", name, held_out, seed),
+        seed_for(params.seed, "fit", held_out, seed),
         log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
     )
+    model.crop = params.faces.crop
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)

@@ -8,13 +8,20 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from pipeline.folds import Images
+from pipeline.images import Crop
 
 
 class Method(Protocol):
     """A detector of fakes: fitted on a fold's train and valid images, it scores any image.
 
     It never sees the held-out generator or the test split, and sets no threshold itself.
+
+    Attributes:
+        crop: how the photographs it learned from were cropped, set by the fit stage: pictures from
+            outside are to be cropped alike.
     """
+
+    crop: Crop
 
     @classmethod
     def fit(
