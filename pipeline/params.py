@@ -283,7 +283,22 @@ class Dct(Model):
     c: PositiveFloat = 0.01
 
 
-Method = Annotated[Faithful | DeepFD | Plain | Spectrum | Dct, Field(discriminator="method")]
+class Colour(Model):
+    """Residual co-occurrences of colour components and logistic regression; colour only."""
+
+    method: Literal["colour"]
+    c: PositiveFloat = 0.1
+
+
+class ColourRgb(Colour):
+    """`colour` with the 288 features of R, G and B beside its 300."""
+
+    method: Literal["colour_rgb"]
+
+
+Method = Annotated[
+    Faithful | DeepFD | Plain | Spectrum | Dct | Colour | ColourRgb, Field(discriminator="method")
+]
 
 
 class Fit(Model):

@@ -18,6 +18,8 @@ METHODS = {
     "plain": "benchmarks.methods.plain:Plain",
     "spectrum": "benchmarks.methods.spectrum:Spectrum",
     "dct": "benchmarks.methods.dct:Dct",
+    "colour": "benchmarks.methods.colour:Colour",
+    "colour_rgb": "benchmarks.methods.colour:ColourRgb",
 }
 
 

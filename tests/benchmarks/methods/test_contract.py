@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
 STEPS = {"width": 8, "contrastive_steps": 2, "classifier_steps": 2, "batch": 8, "lr": 0.001}
 
+COLOUR_ONLY = {"colour", "colour_rgb"}
+
 every_method = pytest.mark.parametrize("name", list(METHODS))
 
 
@@ -33,8 +35,8 @@ def tiny_options(name):
 
 
 @pytest.fixture
-def fold(small_profile):
-    profile, folder = small_profile()
+def fold(small_profile, name):
+    profile, folder = small_profile(channels=3 if name in COLOUR_ONLY else 1)
     return folds.load(profile, "c", folder)
 
 

@@ -1,0 +1,115 @@
+"""Co-occurrences of the residuals of colour components, and logistic regression.
+
+Li, Li, Tan, Huang (arXiv 1808.07276): generators make R, G and B jointly, cameras do not, which
+shows in the chroma components. (The authors classify by an ensemble of Fisher discriminants; the
+regularised logistic regression here is the one linear classifier of all fixed features.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.components import (
+    CUT,
+    DIRECTIONS,
+    check_colour,
+    components,
+    neighbour,
+    quantised,
+    residual,
+)
+from benchmarks.methods.linear import Linear
+
+PLANES = ("H", "S", "Cb", "Cr")
+LEVELS = 2 * CUT + 1
+RGB_CODES = 8
+
+
+def merged_bins(levels: int) -> np.ndarray:
+    """Give each triple (a, b, c) of 0..levels - 1 a number that it shares with (c, b, a).
+
+    Returns:
+        int (levels**3,), entry (a levels + b) levels + c; (levels**3 + levels**2) / 2 numbers.
+    """
+    codes = np.arange(levels**3).reshape(levels, levels, levels)
+    return np.unique(np.minimum(codes, codes.transpose(2, 1, 0)), return_inverse=True)[1].ravel()
+
+
+def cooccurrences(codes: np.ndarray, levels: int) -> np.ndarray:
+    """Third-order co-occurrences along rows plus those along columns, mirror images merged.
+
+    Args:
+        codes: uint8 (N, H, W), values 0..levels - 1.
+        levels: 5 gives 75 bins, 8 gives 288.
+
+    Returns:
+        float64 (N, bins); each direction is divided by its number of triples, so a row sums to 2.
+    """
+    bins = merged_bins(levels)
+    count = int(bins.max()) + 1
+    images = np.arange(len(codes))[:, None, None] * count
+    found = np.zeros((len(codes), count))
+    for one in (codes, codes.swapaxes(1, 2)):
+        triples = (one[..., :-2].astype(np.intp) * levels + one[..., 1:-1]) * levels + one[..., 2:]
+        places = (bins[triples] + images).ravel()
+        counts = np.bincount(places, minlength=len(codes) * count).reshape(len(codes), count)
+        found += counts / np.prod(triples.shape[1:])
+    return found
+
+
+def colour_features(pixels: np.ndarray) -> np.ndarray:
+    """Residual co-occurrences of H, S, Cb and Cr, summed over the four neighbours.
+
+    Args:
+        pixels: uint8 (N, H, W, 3).
+
+    Returns:
+        float64 (N, 300).
+
+    Raises:
+        UserError: grey pictures.
+    """
+    check_colour(pixels, "method colour")
+    return np.hstack(
+        [
+            sum(cooccurrences(quantised(residual(plane, way)), LEVELS) for way in DIRECTIONS)
+            for plane in components(pixels, PLANES).values()
+        ]
+    )
+
+
+def rgb_features(pixels: np.ndarray) -> np.ndarray:
+    """Co-occurrences of which of R, G, B is larger than at the neighbour, summed over the four.
+
+    Each pixel is coded by three bits, [pixel > neighbour] in R, G and B.
+
+    Args:
+        pixels: uint8 (N, H, W, 3).
+
+    Returns:
+        float64 (N, 288).
+    """
+    check_colour(pixels, "method colour_rgb")
+    found = np.zeros((len(pixels), 1))
+    for way in DIRECTIONS:
+        codes = sum(
+            (pixels[:, 1:-1, 1:-1, c] > neighbour(pixels[..., c], way)).astype(np.uint8) << (2 - c)
+            for c in range(3)
+        )
+        found = found + cooccurrences(codes, RGB_CODES)
+    return found
+
+
+class Colour(Linear):
+    """Logistic regression on `colour_features`."""
+
+    features = staticmethod(colour_features)
+
+
+class ColourRgb(Linear):
+    """Logistic regression on `colour_features` and `rgb_features`, 588 in all."""
+
+    @staticmethod
+    def features(pixels: np.ndarray) -> np.ndarray:
+        """Turn uint8 (N, H, W, 3) into float64 (N, 588)."""
+        return np.hstack([colour_features(pixels), rgb_features(pixels)])
