@@ -149,8 +149,9 @@ def _blockiness(grey: np.ndarray) -> dict[str, float]:
     found = {}
     for axis, name in ((0, "row"), (1, "column")):
         steps = np.abs(np.diff(grey, axis=axis)).mean(axis=1 - axis)
-        for phase in range(8):
-            found[f"blockiness: {name} {phase}"] = steps[phase::8].mean() / (steps.mean() + 1e-6)
+        phases = np.arange(len(steps)) % 8
+        means = np.bincount(phases, steps) / np.bincount(phases) / (steps.mean() + 1e-6)
+        found |= {f"blockiness: {name} {phase}": mean for phase, mean in enumerate(means)}
     return found
 
 
@@ -277,7 +278,7 @@ def leak_gates(
     splitter = StratifiedGroupKFold(PROBE_FOLDS, shuffle=True, random_state=seed)
     folds = list(splitter.split(rows, labels, groups))
     model = make_pipeline(
-        StandardScaler(), LogisticRegression(class_weight="balanced", solver="newton-cholesky")
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
     )
     for probe in (*HARD_PROBES, *SOFT_PROBES):
         features = probe_features(probe, rows)
