@@ -102,9 +102,14 @@ class Command:
 
     def _run(self, argv: list[str]) -> None:
         try:
-            # A session of its own, so that a time-out ends the program's children too.
+            # A session of its own, so that a time-out ends the program's children too. How torch
+            # loads files (generators/base.py) is set for this process, not for the program.
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                argv,
+                env={k: v for k, v in os.environ.items() if k != "TORCH_FORCE_WEIGHTS_ONLY_LOAD"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:

@@ -35,12 +35,12 @@ class Gan:
             network = import_module(f"generators.{options.adapter}").Generator(**card["config"])
             # Half precision on disk is widened here: the samples are defined by what is on disk.
             network.load_state_dict(load_file(options.weights))
+            self.channels = int(card["channels"])
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{options.weights} does not fit the network {options.adapter} of its card: "
                 f"{error}; restore both files (git checkout) or retrain them"
             ) from None
-        self.channels = int(card["channels"])
         self._spec = {
             "adapter": options.adapter,
             "weights": card["sha256"],

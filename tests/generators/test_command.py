@@ -80,6 +80,15 @@ def test_no_shell_reads_the_arguments(tmp_path):
         made.sample([1])
 
 
+def test_the_program_loads_files_as_it_likes(tmp_path):
+    assert os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "1"
+    made = python(
+        tmp_path, "import os, sys; sys.exit('TORCH_FORCE_WEIGHTS_ONLY_LOAD' in os.environ)"
+    )
+    with pytest.raises(UserError, match="wrote 0 of 1 pictures"):  # so it ended with code 0
+        made.sample([1])
+
+
 def test_an_absent_program_is_refused(tmp_path):
     made = generators.load(options(tmp_path, "no-such-program"))
     with pytest.raises(UserError, match="no-such-program cannot be run: No such file"):

@@ -38,10 +38,19 @@ def test_weights_of_another_adapter_are_refused(gan_weights):
         generators.load(options(gan_weights(), adapter="wgan"))
 
 
-@pytest.mark.parametrize("config", [{"channels": 1, "width": 4}, {"channels": 1}, {"depth": 3}])
-def test_weights_that_do_not_fit_the_config_are_refused(gan_weights, config):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": {"channels": 1, "width": 4}},
+        {"config": {"channels": 1}},
+        {"config": {"depth": 3}},
+        {"config": None},
+        {"channels": "many"},
+    ],
+)
+def test_weights_that_do_not_fit_their_card_are_refused(gan_weights, change):
     path = gan_weights()
-    recard(path, config=config)
+    recard(path, **change)
     with pytest.raises(UserError, match="does not fit the network dcgan"):
         generators.load(options(path))
 
