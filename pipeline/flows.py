@@ -207,11 +207,7 @@ def one_round(
     if unfinished := [name for name, state in states.items() if not state.is_completed()]:
         return Failed(message=f"not run: {', '.join(unfinished)}")
     counts = Counter(state.name for state in states.values())
-    words = {
-        "Completed": "ran",
-        NOTHING_NEW: "had nothing new",
-        FROM_CACHE: "came from DVC's cache",
-    }
+    words = {"Completed": "ran", NOTHING_NEW: "had nothing new", FROM_CACHE: "were in the cache"}
     summary = "stages: " + ", ".join(f"{n} {words[name]}" for name, n in counts.items())
     if len(chosen) < len(graph):
         left = ", ".join(s.name for s in graph if s.name not in states)

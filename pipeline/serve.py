@@ -31,6 +31,9 @@ from urllib.request import urlopen
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+# SQLite has one writer at a time: on a busy machine it waits rather than losing what it was told.
+os.environ.setdefault("PREFECT_SERVER_DATABASE_TIMEOUT", "60")
+os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT", "60")
 
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType

@@ -157,6 +157,12 @@ def make_project(folder, slow=0):
     return folder
 
 
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory):
+    """Make a project: `new_project(slow=tenths of a second per 20 images of `two`)`."""
+    return lambda slow=0: make_project(tmp_path_factory.mktemp("project") / "here", slow)
+
+
 @pytest.fixture
-def project(tmp_path):
-    return make_project(tmp_path / "project")
+def project(new_project):
+    return new_project()

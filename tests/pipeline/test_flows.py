@@ -1,0 +1,269 @@
+"""The flow against a real server (SQLite, a free port), on a small real DVC project."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pandas as pd
+import psutil
+import pytest
+
+from pipeline import growth
+
+STAGES = [
+    *("sample@one", "sample@two", "folds", "fit@spectrum-one", "fit@spectrum-two"),
+    *("matrix", "history", "report"),
+]
+
+
+def dvc(project, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def wait_until(condition, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+    return value
+
+
+class Serving:
+    """`python -m pipeline.serve` in a project, and its API."""
+
+    def __init__(self, project, home):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.project, self.log = project, home / "serve.log"
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.env = {
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        self.servers = []
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.serve"],
+            cwd=self.project, env=self.env, stdout=self.log.open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        wait_until(lambda: "another terminal" in self.log.read_text() or self.process.poll())
+        assert self.process.poll() is None, self.log.read_text()
+        # A server that outlives a killed `serve` is ended with the test.
+        self.servers += self._family(of_server=True)
+        wait_until(lambda: self.api("deployments/filter", {}))
+
+    def _family(self, of_server):
+        me = psutil.Process(self.process.pid)
+        servers = [child for child in me.children() if "server" in child.cmdline()]
+        theirs = {p.pid for server in servers for p in (server, *server.children(recursive=True))}
+        return [p for p in me.children(recursive=True) if (p.pid in theirs) == of_server]
+
+    def kill(self):
+        """Kill -9 all but the server, as the end of a container would."""
+        family = self._family(of_server=False)
+        for process in (psutil.Process(self.process.pid), *family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def api(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self.url}/{path}", data, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as reply:
+            return json.loads(reply.read() or "null")
+
+    def run(self, *arguments):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "prefect", "deployment", "run"),
+                *("generate-and-train/local", *arguments),
+            ],
+            cwd=self.project, env=self.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def runs(self):
+        found = self.api("flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        return {run["name"]: run for run in found}
+
+    def flows(self):
+        """Runs of the deployment, in order."""
+        return [run for run in self.runs().values() if run["deployment_id"]]
+
+
+@pytest.fixture(scope="module")
+def serving(new_project, tmp_path_factory):
+    """Have a served project: server and runner; `two` makes 20 images in 1.5 s."""
+    serving = Serving(new_project(slow=15), tmp_path_factory.mktemp("prefect"))
+    try:
+        serving.start()
+        yield serving
+        if serving.process.poll() is None:
+            serving.stop()
+    finally:
+        for process in serving.servers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def test_two_rounds_of_a_deployment_leave_nothing_for_dvc_and_all_of_them_in_prefect(serving):
+    done = serving.run(
+        "-p", "rounds=2", "-p", "images_per_round=20", "-p", "commit=true", "--watch"
+    )
+    log = serving.log.read_text()
+    assert done.returncode == 0, done.stdout + log
+    (flow,) = serving.flows()
+    assert flow["state"]["type"] == "COMPLETED"
+
+    # By hand there is nothing left to do, and git has it all.
+    assert "Data and pipelines are up to date." in dvc(serving.project, "repro")
+    text = (serving.project / "params.yaml").read_text()
+    assert text.startswith("# kept\n")
+    assert re.findall(r"\bround: (\d+)|\bimages: (\d+)", text) == [
+        ("2", ""),
+        ("", "80"),
+        ("", "80"),
+    ]
+    git = subprocess.run(
+        ["git", "log", "--format=%s"], cwd=serving.project, capture_output=True, text=True
+    )
+    assert git.stdout.splitlines()[:2] == [f"Round {n} of generate-and-train" for n in (2, 1)]
+    assert not dvc(serving.project, "diff", "HEAD").strip()
+    table = pd.read_parquet(serving.project / "benchmarks/history.parquet")
+    assert table["round"].tolist() == [1, 1, 2, 2]
+    assert table["images"].tolist() == [120, 120, 160, 160]
+
+    # What the operator sees.
+    tasks = serving.api("task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+    names = [task["name"] for task in tasks]
+    assert sorted(names) == sorted([*STAGES, "publish", "commit"] * 2)
+    artifacts = serving.api("artifacts/filter", {"artifacts": {"type": {"not_any_": ["result"]}}})
+    by_key = {}
+    for artifact in artifacts:
+        by_key.setdefault(artifact["key"], []).append(artifact)
+    assert len(by_key["matrix"]) == len(by_key["report"]) == len(by_key["heat-map"]) == 2
+    rows = [row for each in by_key["matrix"] for row in json.loads(each["data"])]
+    assert {row["method"] for row in rows} == {"spectrum"}
+    assert by_key["heat-map"][0]["data"].startswith("data:image/png;base64,")
+    link = re.search(r"\((http[^)]+)\)", by_key["report"][0]["data"])[1]
+    with urlopen(link, timeout=30) as reply:
+        assert b"report" in reply.read()
+    assert all(each["data"] == 100 for each in by_key["progress-sample-two"])
+    logs = serving.api("logs/filter", {"limit": 200, "sort": "TIMESTAMP_ASC"})
+    assert any(line["message"].startswith("> python stages.py sample two") for line in logs)
+
+
+def test_parameters_out_of_range_are_refused_before_a_run_starts(serving):
+    (deployment,) = serving.api("deployments/filter", {})
+    before = len(serving.flows())
+    for wrong in ({"rounds": 0}, {"generators": ["No Name"]}, {"engine": "fog"}, {"rownds": 1}):
+        with pytest.raises(HTTPError):
+            serving.api(f"deployments/{deployment['id']}/create_flow_run", {"parameters": wrong})
+    assert len(serving.flows()) == before
+
+
+def test_a_killed_round_is_seen_as_crashed_and_ends_as_if_undisturbed(serving, new_project):
+    parts = serving.project / "data/manifests/two"
+    there = len(list(parts.iterdir()))
+    started = serving.run("-p", "images_per_round=60")
+    assert started.returncode == 0, started.stdout + started.stderr
+    wait_until(lambda: len(list(parts.iterdir())) > there)
+    serving.kill()
+    assert len(list(parts.iterdir())) < there + 3, "killed too late to test anything"
+
+    serving.start()
+    crashed = wait_until(
+        lambda: [r for r in serving.runs().values() if r["state"]["type"] == "CRASHED"]
+    )
+    assert {run["name"] for run in crashed} >= {serving.flows()[-1]["name"], "round-3"}
+    done = serving.run("-p", "images_per_round=60", "--watch")
+    assert done.returncode == 0, serving.log.read_text()
+
+    # The open round was finished, not grown again: every image and every row is there once.
+    undisturbed = new_project()
+    text = (serving.project / "params.yaml").read_text()
+    assert re.findall(r"\bround: (\d+)|\bimages: (\d+)", text)[0] == ("3", "")
+    (undisturbed / "params.yaml").write_text(text.replace("first_seed: 15", "first_seed: 0"))
+    dvc(undisturbed, "repro", "folds")
+    digests = [
+        (folder / "data/folds.json").read_text() for folder in (serving.project, undisturbed)
+    ]
+    assert digests[0] == digests[1]
+    table = pd.read_parquet(serving.project / "benchmarks/history.parquet")
+    assert table["round"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert "Data and pipelines are up to date." in dvc(serving.project, "repro")
+
+
+@pytest.fixture
+def flow(serving, monkeypatch):
+    """Run the flow in this process, in a project, against the same server; returns the state."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from pipeline.flows import generate_and_train
+
+    def run(project, **parameters):
+        monkeypatch.chdir(project)
+        return generate_and_train(**parameters, return_state=True)
+
+    settings = {PREFECT_API_URL: serving.url, PREFECT_HOME: serving.env["PREFECT_HOME"]}
+    with temporary_settings(settings):
+        yield run
+
+
+def test_a_failed_stage_fails_the_round_and_leaves_the_rest_alone(flow, project):
+    dvc(project, "repro")
+    results = (project / "benchmarks/results.parquet").read_bytes()
+    (project / "weights/two").write_text("damaged")
+    state = flow(project, images_per_round=20)
+    assert state.is_failed()
+    assert state.message == "round 1: sample@two: weights/two is damaged; restore it"
+    assert len(list((project / "data/manifests/one").iterdir())) == 3  # independent: finished
+    assert (project / "benchmarks/results.parquet").read_bytes() == results
+
+    # A failed gate names the state.
+    (project / "weights/two").write_text("leaky")
+    state = flow(project, images_per_round=20)
+    assert (state.name, state.type.value) == ("Gate failed: overlap", "FAILED")
+
+    # A lost network is tried again; the round is the same one, and grows no further.
+    (project / "weights/two").write_text("offline")
+    state = flow(project, images_per_round=20, retry_delay=0.1)
+    assert state.is_completed(), state.message
+    assert re.findall(r"\bimages: (\d+)", (project / "params.yaml").read_text()) == ["60", "60"]
+    assert flow(project, images_per_round=0).name == "Nothing new"
+
+
+def test_a_second_run_on_a_checkout_is_refused(flow, project):
+    before = (project / "params.yaml").read_bytes()
+    with growth.checkout("other", "brave-cat", project / growth.LOCK):
+        state = flow(project)
+    assert state.is_failed()
+    assert state.name == "Refused"
+    assert "brave-cat works on this checkout" in state.message
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_names_that_params_has_not_are_refused(flow, project):
+    assert "generators: three unknown; params.yaml has one, two" in (
+        flow(project, generators=["three"]).message
+    )
