@@ -31,7 +31,7 @@ def dvc(project, *arguments):
     ).stdout  # fmt: skip
 
 
-def wait_until(condition, seconds=240):
+def wait_until(condition, seconds=900):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
