@@ -23,6 +23,7 @@ from benchmarks.methods.linear import Linear
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1
 RGB_CODES = 8
+CHUNK = 32  # images at a time: their arrays stay in the processor's cache
 
 
 def merged_bins(levels: int) -> np.ndarray:
@@ -57,6 +58,18 @@ def cooccurrences(codes: np.ndarray, levels: int) -> np.ndarray:
     return found
 
 
+def plane_features(plane: np.ndarray) -> np.ndarray:
+    """Residual co-occurrences of one component, summed over the four neighbours.
+
+    Args:
+        plane: uint8 (N, H, W).
+
+    Returns:
+        float64 (N, 75).
+    """
+    return sum(cooccurrences(quantised(residual(plane, way)), LEVELS) for way in DIRECTIONS)
+
+
 def colour_features(pixels: np.ndarray) -> np.ndarray:
     """Residual co-occurrences of H, S, Cb and Cr, summed over the four neighbours.
 
@@ -70,12 +83,11 @@ def colour_features(pixels: np.ndarray) -> np.ndarray:
         UserError: grey pictures.
     """
     check_colour(pixels, "method colour")
-    return np.hstack(
-        [
-            sum(cooccurrences(quantised(residual(plane, way)), LEVELS) for way in DIRECTIONS)
-            for plane in components(pixels, PLANES).values()
-        ]
-    )
+    found = [np.empty((0, len(PLANES) * 75))]
+    for start in range(0, len(pixels), CHUNK):
+        planes = components(pixels[start : start + CHUNK], PLANES)
+        found.append(np.hstack([plane_features(plane) for plane in planes.values()]))
+    return np.concatenate(found)
 
 
 def rgb_features(pixels: np.ndarray) -> np.ndarray:
@@ -90,14 +102,18 @@ def rgb_features(pixels: np.ndarray) -> np.ndarray:
         float64 (N, 288).
     """
     check_colour(pixels, "method colour_rgb")
-    found = np.zeros((len(pixels), 1))
-    for way in DIRECTIONS:
-        codes = sum(
-            (pixels[:, 1:-1, 1:-1, c] > neighbour(pixels[..., c], way)).astype(np.uint8) << (2 - c)
-            for c in range(3)
-        )
-        found = found + cooccurrences(codes, RGB_CODES)
-    return found
+    found = [np.empty((0, 288))]
+    for start in range(0, len(pixels), CHUNK):
+        some = pixels[start : start + CHUNK]
+        codes = [
+            sum(
+                (some[:, 1:-1, 1:-1, c] > neighbour(some[..., c], way)).astype(np.uint8) << (2 - c)
+                for c in range(3)
+            )
+            for way in DIRECTIONS
+        ]
+        found.append(sum(cooccurrences(one, RGB_CODES) for one in codes))
+    return np.concatenate(found)
 
 
 class Colour(Linear):
