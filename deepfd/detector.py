@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deepfd import data
-from deepfd.d1 import D1
+from deepfd.d1 import D1, ResidualBlock
 from deepfd.d2 import D2
 from pipeline import images, precision
 from pipeline.errors import UserError
@@ -32,7 +32,11 @@ Picture = Image.Image | str | Path | np.ndarray | Tensor
 
 
 class Network(nn.Module):
-    """D1 and D2 on top of its maps."""
+    """D1 and D2 on top of its maps.
+
+    Another architecture is a subclass with its own `d1` (`maps(x)`, and calls that return maps and
+    features) and `d2` (calls that return logits), and a `Detector` that names it.
+    """
 
     def __init__(self, channels: int, size: int, width: int = 96) -> None:
         super().__init__()
@@ -46,7 +50,9 @@ class Network(nn.Module):
         return self.d2(maps), features
 
 
-def initialised(channels: int, size: int, width: int, seed: int) -> Network:
+def initialised(
+    channels: int, size: int, width: int, seed: int, architecture: type[Network] = Network
+) -> Network:
     """Build a network with weights that depend on `seed` alone; no other random state is touched.
 
     Convolutions: He normal over fan-in (Swish is close to ReLU), biases 0; the second convolution
@@ -56,17 +62,19 @@ def initialised(channels: int, size: int, width: int, seed: int) -> Network:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Network(channels, size, width)
+        network = architecture(channels, size, width)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
-            for block in network.d1.blocks:
-                block.conv2.weight.div_(len(network.d1.blocks) ** 0.5)
+            blocks = [one for one in network.modules() if isinstance(one, ResidualBlock)]
+            for block in blocks:
+                block.conv2.weight.div_(len(blocks) ** 0.5)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -126,6 +134,8 @@ class Detector:
         about: what is known of the training (JSON values), saved with the weights.
         crop: how `to_pixels` crops a picture of another shape; the rule the training faces had.
     """
+
+    architecture: ClassVar[type[Network]] = Network
 
     def __init__(
         self, network: Network, about: dict[str, Any] | None = None, crop: images.Crop = "center"
@@ -243,7 +253,7 @@ class Detector:
                     f"{folder / CARD} has format {card['format']}, this code reads {FORMAT}; fit "
                     "the detector again"
                 )
-            network = Network(card["channels"], card["size"], card["width"])
+            network = cls.architecture(card["channels"], card["size"], card["width"])
             network.load_state_dict(load_file(folder / WEIGHTS))
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UserError(

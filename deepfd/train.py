@@ -199,6 +199,7 @@ def fit(
     objective: Callable[[Images, Net, int, torch.device], Objective],
     rate: Callable[[int], float],
     log: Path | None = None,
+    architecture: type[Network] = Network,
 ) -> tuple[Network, dict[str, object]]:
     """Train a network in two phases and return its best checkpoint.
 
@@ -211,6 +212,7 @@ def fit(
         objective: makes the objective of `train`, `options`, `seed` and the device.
         rate: learning rate of a step (counted from 0 over both phases).
         log: folder for live metrics (dvclive), none if None.
+        architecture: the class of the network.
 
     Returns:
         The network, and what is to be kept on record of the training (JSON values).
@@ -230,7 +232,9 @@ def fit(
             from dvclive import Live
 
             live = stack.enter_context(Live(str(log), save_dvc_exp=False, dvcyaml=None))
-        network = initialised(channels, size, options.width, seed_for(seed, "weights")).to(device)
+        network = initialised(
+            channels, size, options.width, seed_for(seed, "weights"), architecture
+        ).to(device)
         goal = objective(train, options, seed, device)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
         progress = stack.enter_context(

@@ -187,9 +187,15 @@ Generator = Annotated[
 
 
 class Sample(Model):
-    """How samples are cut into parts."""
+    """How samples are cut into parts, and who makes them: joblib's `backend` with `workers`.
+
+    Pictures are the same whatever makes them; `dask` is the cluster of DASK_SCHEDULER_ADDRESS, or
+    one of this machine.
+    """
 
     rows_per_part: PositiveInt
+    workers: PositiveInt = 1
+    backend: Literal["loky", "dask"] = "loky"
 
 
 # What benchmarks/perturb.py does to test images; `none` leaves them as they are.
@@ -296,8 +302,23 @@ class ColourRgb(Colour):
     method: Literal["colour_rgb"]
 
 
+class Npr(Plain):
+    """Neighbouring pixel relationships and the first layers of ResNet-50, cross-entropy only."""
+
+    method: Literal["npr"]
+    width: PositiveInt = 64
+
+
+class Cffn(DeepFD):
+    """The pairwise-learning follow-up's network in the place of D1, trained as `deepfd`."""
+
+    method: Literal["cffn"]
+    width: Annotated[int, Field(ge=8)] = 96
+
+
 Method = Annotated[
-    Faithful | DeepFD | Plain | Spectrum | Dct | Colour | ColourRgb, Field(discriminator="method")
+    Faithful | DeepFD | Plain | Spectrum | Dct | Colour | ColourRgb | Npr | Cffn,
+    Field(discriminator="method"),
 ]
 
 

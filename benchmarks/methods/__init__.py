@@ -20,6 +20,8 @@ METHODS = {
     "dct": "benchmarks.methods.dct:Dct",
     "colour": "benchmarks.methods.colour:Colour",
     "colour_rgb": "benchmarks.methods.colour:ColourRgb",
+    "npr": "benchmarks.methods.npr:Npr",
+    "cffn": "benchmarks.methods.cffn:CffnDeepFD",
 }
 
 

@@ -39,5 +39,6 @@ class DeepFD(Detector):
             objective=partial(training.AllPairs, contrastive_weight=options.contrastive_weight),
             rate=training.cosine_rate(options),
             log=log,
+            architecture=cls.architecture,
         )
         return cls(network, about={"method": options.method, "seed": seed, **about})
