@@ -8,8 +8,10 @@ killing a run at any moment ends, when it is run again, in the same rows as an u
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -26,7 +29,7 @@ from generators.base import SAMPLING_VERSION, Generator
 from pipeline import manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.images import generated_to_pixels
-from pipeline.params import GeneratorBase, Params
+from pipeline.params import GeneratorBase, Params, Sample
 from pipeline.seeds import seed_for
 
 MANIFESTS = Path("data/manifests")
@@ -202,14 +205,58 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
             todo.append((path, start, stop))
             missing += stop - start - len(kept)
 
-    # Make them, one at a time; a log file wants fewer lines than a terminal.
+    # Make them; a log file wants fewer lines than a terminal.
     seconds = 0.5 if sys.stderr.isatty() else 10.0
     with tqdm(
         total=missing, desc=name, unit=" images", mininterval=seconds, disable=not missing
     ) as bar:
-        for path, start, stop in todo:
-            fill(path, start, stop, job, generator, bar)
+        if run.sample.workers > 1 and len(todo) > 1:
+            spread(todo, job, run.sample, bar)
+        else:
+            for path, start, stop in todo:
+                fill(path, start, stop, job, generator, bar)
     return options.images, missing
+
+
+def spread(todo: list[tuple[Path, int, int]], job: Job, settings: Sample, bar: tqdm) -> None:
+    """Make parts in worker processes, on this machine or on a Dask cluster that sees this folder.
+
+    A part is one worker's whole, and workers use as many threads as this process would: so the
+    pictures are the same bits.
+
+    Raises:
+        UserError: the Dask extra is not installed.
+    """
+    with contextlib.ExitStack() as stack:
+        if settings.backend == "dask":
+            try:
+                from distributed import Client
+            except ImportError:
+                raise UserError("sample.backend dask needs: pip install -e '.[dask]'") from None
+            stack.enter_context(Client())
+        stack.enter_context(joblib.parallel_config(settings.backend, n_jobs=settings.workers))
+        made = joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(_fill_elsewhere)(Path.cwd(), *part, job, torch.get_num_threads())
+            for part in todo
+        )
+        for images in made:
+            bar.update(images)
+
+
+def _fill_elsewhere(root: Path, path: Path, start: int, stop: int, job: Job, threads: int) -> int:
+    """Make one part in a worker process; returns how many images were missing."""
+    os.chdir(root)  # paths in params.yaml are relative to the project
+    torch.set_num_threads(threads)
+    deterministic()
+    with tqdm(disable=True) as bar:
+        kept, _ = kept_rows(path, job.rows(start, stop))
+        fill(path, start, stop, job, _load_once(job.options), bar)
+    return stop - start - len(kept)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(options: GeneratorBase) -> Generator:
+    return generators.load(options)
 
 
 def deterministic() -> None:
@@ -234,4 +281,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # By its import name: workers cannot be sent what stands in `__main__`.
+    importlib.import_module("generators.sample").main()
