@@ -603,7 +603,7 @@ def enforce(gates: Iterable[Gate], warn: Iterable[str]) -> None:
         names = list(dict.fromkeys(name for name, _ in stop))
         lines = [line for _, line in stop]
         raise UserError(
-            f"{len(stop)} gates failed: {'; '.join(lines[:3])}"
+            f"{len(stop)} gate{'s' * (len(stop) > 1)} failed: {'; '.join(lines[:3])}"
             + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
             + f"; mend the data, or go on with a red mark: audit.warn: [{', '.join(names)}]"
         )

@@ -159,7 +159,7 @@ def test_a_hard_leak_is_caught(clean: Path, params: Params, gate: str, fault: Ca
     assert (gate, "a") in failed(gates)
     found = next(g for g in gates if g.gate == gate)
     assert found.value == pytest.approx(1.0, abs=0.02)
-    with pytest.raises(UserError, match=f"gates failed: .*{gate} of a: AUC 1.000; most apart"):
+    with pytest.raises(UserError, match=f"gates? failed: .*{gate} of a: AUC 1.000; most apart"):
         audit.enforce(gates, [])
 
 
@@ -363,7 +363,7 @@ def test_every_fit_that_params_names_is_judged(clean: Path, params: Params, tmp_
 
 def test_a_named_gate_becomes_a_warning_that_stays_in_the_table(capsys):
     gate = audit.judge("copying", "a", 0.9, 0.25, "90.0% of the images are too near")
-    with pytest.raises(UserError, match=r"1 gates failed: copying of a: 90.0%.*limit 0.25"):
+    with pytest.raises(UserError, match=r"1 gate failed: copying of a: 90.0%.*limit 0.25"):
         audit.enforce([gate], ["collapse"])
     audit.enforce([gate], ["copying"])
     assert "warning: copying of a: 90.0%" in capsys.readouterr().err
@@ -392,9 +392,7 @@ def test_the_stage_writes_the_table_and_stops_on_a_failed_gate(
         audit.main([])
     assert stopped.value.code == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(
-        "error: 1 gates failed: counts of a: 59 images; params.yaml asks for 60"
-    )
+    assert error.startswith("error: 1 gate failed: counts of a: 59 images; params.yaml asks for 60")
     assert pq.read_table(audit.TABLE).to_pandas().query("not passed")["gate"].tolist() == ["counts"]
 
 
