@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from pipeline import growth
+from pipeline import dag, growth
 
 STAGES = [
     *("sample@one", "sample@two", "folds", "fit@spectrum-one", "fit@spectrum-two"),
@@ -25,10 +25,9 @@ STAGES = [
 
 
 def dvc(project, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=project, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    code, lines = dag.execute([sys.executable, "-m", "dvc", *arguments], str, project)
+    assert code == 0, lines
+    return "\n".join(lines)
 
 
 def wait_until(condition, seconds=900):
@@ -268,3 +267,64 @@ def test_names_that_params_has_not_are_refused(flow, project):
     assert "generators: three unknown; params.yaml has one, two" in (
         flow(project, generators=["three"]).message
     )
+
+
+@pytest.mark.long
+def test_the_same_digests_on_two_workers_of_a_dask_cluster(flow, project, new_project):
+    pytest.importorskip("prefect_dask")
+    state = flow(project, images_per_round=20, engine="dask")
+    assert state.is_completed(), state.message
+    by_hand = new_project()
+    (by_hand / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    dvc(by_hand, "repro")
+    locks = [(folder / "dvc.lock").read_text() for folder in (project, by_hand)]
+    results = [re.findall(r"path: (\S+)\n(?: .*\n)*? +md5: (\S+)", lock) for lock in locks]
+    assert sorted(results[0]) == sorted(results[1])
+
+
+@pytest.mark.long
+def test_prefect_adds_less_than_10_s_and_1_s_per_stage(serving, new_project):
+    by_hand = new_project(slow=15)
+    dvc(by_hand, "repro")
+    growth.grow(20, ["one", "two"], by_hand / "params.yaml")
+    start = time.monotonic()
+    dvc(by_hand, "repro")
+    alone = time.monotonic() - start
+
+    start = time.monotonic()
+    done = serving.run("-p", "images_per_round=20", "-p", "concurrency=1", "--watch")
+    flow = time.monotonic() - start
+    assert done.returncode == 0, done.stdout
+    print(
+        f"\ndvc repro alone {alone:.1f} s, the same by the flow {flow:.1f} s, {len(STAGES)} stages"
+    )
+    assert flow - alone < 10 + 1 * len(STAGES)
+
+
+@pytest.mark.long
+def test_twenty_rounds_grow_neither_in_memory_nor_in_time(serving):
+    asked = ("rounds=20", "images_per_round=20", 'generators=["one"]')
+    done = serving.run(*(word for each in asked for word in ("-p", each)))
+    assert done.returncode == 0, done.stdout
+    mine = psutil.Process(serving.process.pid)
+    sizes = {"server": [], "serve": [], "flow": []}
+    before = len(serving.runs())
+    while serving.flows()[-1]["state"]["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
+        if len(serving.runs()) > before:  # once a round
+            before = len(serving.runs())
+            sizes["server"].append(serving.servers[0].memory_info().rss)
+            sizes["serve"].append(mine.memory_info().rss)
+            flows = [p for p in mine.children(recursive=True) if p not in serving.servers]
+            sizes["flow"].append(max((p.memory_info().rss for p in flows), default=0))
+        time.sleep(1)
+    assert serving.flows()[-1]["state"]["type"] == "COMPLETED"
+    noop = [
+        task["total_run_time"]
+        for task in serving.api("task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        if task["name"] == "sample@two" and task["state"]["name"] == "Nothing new"
+    ]
+    assert len(noop) >= 20
+    for name, values in {**sizes, "seconds of a no-op stage": noop}.items():
+        early, late = (sum(part) / 5 for part in (values[2:7], values[-5:]))
+        print(f"\n{name}: rounds 3 to 7 {early:,.1f}, the last 5 {late:,.1f}")
+        assert late < 1.25 * early
