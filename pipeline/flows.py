@@ -30,7 +30,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed, Failed, State
@@ -248,22 +248,19 @@ def task_runner(engine: str, concurrency: int) -> TaskRunner:
 
 
 def mark_crashed(run_id: str) -> None:
-    """Tell the server that a run was killed, with the rounds it was in."""
+    """Tell the server that a run was killed, with the round it was in and that round's stages."""
     crashed = Crashed(message="the process was killed; the next run goes on where this one was")
+    going = {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}
     with get_client(sync_client=True) as client:
-        children = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(run_id)])
-            )
-        )
-        runs = [
-            *children,
-            *client.read_flow_runs(
-                flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run_id]}})
-            ),
-        ]
-        for run in runs:
-            if run.state is not None and not run.state.is_final():
+        for which in ("id", "parent_flow_run_id"):
+            found = FlowRunFilter.model_validate({which: {"any_": [run_id]}, "state": going})
+            for run in client.read_flow_runs(flow_run_filter=found):
+                stages = client.read_task_runs(
+                    flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run.id]}}),
+                    task_run_filter=TaskRunFilter.model_validate({"state": going}),
+                )
+                for task_run in stages:
+                    client.set_task_run_state(task_run.id, crashed, force=True)
                 client.set_flow_run_state(run.id, crashed, force=True)
 
 

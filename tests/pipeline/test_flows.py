@@ -196,6 +196,8 @@ def test_a_killed_round_is_seen_as_crashed_and_ends_as_if_undisturbed(serving, n
         lambda: [name for name, r in serving.runs().items() if r["state"]["type"] == "CRASHED"]
     )
     assert crashed == [serving.flows()[-1]["name"], "round-3"]
+    tasks = serving.api("task_runs/filter", {})
+    assert not [task["name"] for task in tasks if task["state"]["type"] in ("RUNNING", "PENDING")]
     done = serving.run("-p", "images_per_round=60", "--watch")
     assert done.returncode == 0, serving.log.read_text()
 
