@@ -18,6 +18,9 @@ import pytest
 
 from pipeline import dag, growth
 
+# A busy machine takes its time to start servers.
+pytestmark = pytest.mark.timeout(1800)
+
 STAGES = [
     *("sample@one", "sample@two", "folds", "fit@spectrum-one", "fit@spectrum-two"),
     *("matrix", "history", "report"),
