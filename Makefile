@@ -4,7 +4,16 @@ BIN := .venv/bin
 # Stages of dvc.yaml call `python`: it has to be this one.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup benchmark serve test test-long lint lock clean
+PROFILE = $(shell sed -n 's/^profile: *//p' params.yaml)
+
+.PHONY: help weights setup benchmark serve test test-long lint lock clean
+
+help:
+	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
+	@echo "make test        the tests (minutes); make test-long: those that take longer"
+	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
+	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
+	@echo "make setup       install only; make lint, make lock, make clean"
 
 setup: .venv/.installed
 
@@ -18,6 +27,11 @@ setup: .venv/.installed
 benchmark: setup
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show --md
+
+# The generators' training, a pipeline of its own; goes on where it was stopped.
+weights: setup
+	$(BIN)/dvc repro generators/dvc.yaml
+	for out in generators/runs/$(PROFILE)/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$(PROFILE)/;; esac; done
 
 # A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
 # make serve ARGS='--cron "0 3 * * *"'
