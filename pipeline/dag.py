@@ -64,8 +64,8 @@ class Outcome:
     message: str = ""
 
 
-def read(root: Path = ROOT) -> list[Stage]:
-    """Read the graph: every stage after those it needs, and before all stages of deeper levels.
+def read() -> list[Stage]:
+    """Read the graph of the project in this folder: every stage after those it needs, and before all stages of deeper levels.
 
     Raises:
         UserError: DVC cannot read the project.
@@ -76,7 +76,7 @@ def read(root: Path = ROOT) -> list[Stage]:
     from dvc.repo import Repo
 
     try:
-        with Repo(os.fspath(root)) as repo:
+        with Repo(os.curdir) as repo:
             graph = repo.index.graph  # an edge leads from a stage to one that it needs
             top = Path(repo.root_dir)
             stages = {
@@ -97,11 +97,11 @@ def read(root: Path = ROOT) -> list[Stage]:
         raise UserError(f"DVC cannot read the project: {error}; see dvc.yaml") from error
 
 
-def remote(root: Path = ROOT) -> str | None:
+def remote() -> str | None:
     """Name of the remote that `dvc push` sends to, None where none is set."""
     from dvc.repo import Repo
 
-    with Repo(os.fspath(root)) as repo:
+    with Repo(os.curdir) as repo:
         return repo.config["core"].get("remote")
 
 
