@@ -65,7 +65,10 @@ class Outcome:
 
 
 def read() -> list[Stage]:
-    """Read the graph of the project in this folder: every stage after those it needs, and before all stages of deeper levels.
+    """Read the graph of the project in this folder.
+
+    Returns:
+        Every stage after those that it needs, and before all stages of deeper levels.
 
     Raises:
         UserError: DVC cannot read the project.
