@@ -14,7 +14,9 @@ import argparse
 import contextlib
 import functools
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -84,6 +86,7 @@ def server(url: str) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches the runner first: it reports to a living server
     )
+    stopping = threading.Event()
     try:
         deadline = time.monotonic() + START_SECONDS
         while not answers(url):
@@ -93,8 +96,10 @@ def server(url: str) -> Iterator[None]:
                     "PREFECT_API_URL to another, and see `prefect server start`"
                 )
             time.sleep(0.5)
+        threading.Thread(target=_end_with, args=(process, stopping), daemon=True).start()
         yield
     finally:
+        stopping.set()
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -153,6 +158,25 @@ def watch_heartbeats() -> None:
     ).create()
 
 
+def stop_runs() -> None:
+    """End the runs in hand, which tell the server so; the next run goes on where they were."""
+    runs = multiprocessing.active_children()
+    for run in runs:
+        run.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for run in runs:
+        run.join(max(0.0, deadline - time.monotonic()))
+        run.kill()
+
+
+def _end_with(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
+    """End this process when the server ends by itself: what started it may start both again."""
+    process.wait()
+    if not stopping.is_set():
+        print("error: the Prefect server ended by itself; start again", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -187,14 +211,17 @@ def main(argv: list[str] | None = None) -> None:
             "  prefect deployment run generate-and-train/local -p rounds=3 --watch",
             flush=True,
         )
-        generate_and_train.serve(
-            "local",
-            cron=args.cron,
-            parameters=dict(args.param),
-            print_starting_message=False,
-            # As a module: a file loaded by its path leaves annotations that pydantic cannot read.
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
+        try:
+            generate_and_train.serve(
+                "local",
+                cron=args.cron,
+                parameters=dict(args.param),
+                print_starting_message=False,
+                # As a module: a file loaded by its path leaves annotations pydantic cannot read.
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+        finally:
+            stop_runs()
 
 
 if __name__ == "__main__":

@@ -275,6 +275,20 @@ def test_names_that_params_has_not_are_refused(flow, project):
 
 
 @pytest.mark.long
+def test_stopping_ends_a_run_in_hand_and_tells_the_server_before_that_stops(serving):
+    parts = serving.project / "data/manifests/two"
+    there = len(list(parts.iterdir())) if parts.exists() else 0
+    assert serving.run("-p", "images_per_round=200").returncode == 0
+    wait_until(lambda: parts.exists() and len(list(parts.iterdir())) > there)
+    family = psutil.Process(serving.process.pid).children(recursive=True)
+    assert serving.stop() == 0
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert "connection attempts failed" not in serving.log.read_text()
+    serving.start()
+    assert serving.flows()[-1]["state"]["type"] == "CRASHED"
+
+
+@pytest.mark.long
 def test_the_same_digests_on_two_workers_of_a_dask_cluster(flow, project, new_project):
     pytest.importorskip("prefect_dask")
     state = flow(project, images_per_round=20, engine="dask")
