@@ -33,6 +33,7 @@ from pipeline.params import NONE, Params
 from pipeline.params import load as load_params
 
 OUT = Path("benchmarks/report")
+AUDITS = (Path("benchmarks/audit.parquet"), Path("benchmarks/reads.parquet"))
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MISSING = "X"
 SHEET_COLUMNS, SHEET_ROWS = 8, 3
@@ -273,8 +274,22 @@ def matrix_png(heat: Heat) -> bytes:
     return buffer.getvalue()
 
 
+def gates_table(audit: pd.DataFrame) -> list[dict[str, Any]]:
+    """List the gates that did not hold, hard ones first: gate, subject, evidence, hard or not."""
+    failed = audit[~audit["passed"]].sort_values("severity", kind="stable")
+    return [
+        {"gate": row.gate, "subject": row.subject, "evidence": row.evidence,
+         "hard": row.severity == "hard"}
+        for row in failed.itertuples()
+    ]  # fmt: skip
+
+
 def page(
-    results: pd.DataFrame, params: Params, sheets: dict[str, bytes], made: dict[str, Any]
+    results: pd.DataFrame,
+    params: Params,
+    sheets: dict[str, bytes],
+    made: dict[str, Any],
+    audit: pd.DataFrame,
 ) -> str:
     """Render the page.
 
@@ -283,6 +298,7 @@ def page(
         params: the checked params.yaml.
         sheets: generator -> contact sheet (PNG).
         made: how it was made: heading -> text.
+        audit: rows of audit.parquet and reads.parquet.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -306,6 +322,8 @@ def page(
         bootstrap=params.matrix.bootstrap,
         seeds=len(params.fit.seeds),
         made=made,
+        gates=gates_table(audit),
+        gates_total=len(audit),
     )
 
 
@@ -349,7 +367,8 @@ def main() -> None:
     params = load_params()
     results = read_results()
     sheets = {name: contact_sheet(name) for name in params.generators}
-    html = page(results, params, sheets, provenance(results, params))
+    audit = pd.concat([pd.read_parquet(path) for path in AUDITS], ignore_index=True)
+    html = page(results, params, sheets, provenance(results, params), audit)
     write_atomic(OUT / "matrix.png", matrix_png(heat(results, params)))
     write_atomic(OUT / "index.html", html.encode())
     print(f"report: {OUT / 'index.html'}, {len(html) / 1e6:.1f} MB", file=sys.stderr)

@@ -17,6 +17,16 @@ from pipeline.errors import UserError
 GOLDEN = Path(__file__).parent / "golden/report_tables.txt"
 
 
+AUDIT = pd.DataFrame(
+    [
+        ("sha256", "photographs", 0.0, 0.0, True, "hard", "no image twice"),
+        ("border", "a", 0.9, 0.75, False, "soft", "AUC 0.900"),
+        ("collapse", "b", 0.5, 0.05, False, "hard", "half of them alike"),
+    ],
+    columns=["gate", "subject", "value", "limit", "passed", "severity", "evidence"],
+)
+
+
 @pytest.fixture
 def params(small_profile):
     return small_profile(other_reals={"elsewhere": {"path": "-", "crop": "center"}})[0]
@@ -88,7 +98,7 @@ def test_a_missing_cell_is_an_x_and_no_mean_is_made_over_it(params, results):
 
 def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(params, results):
     sheet = images.encode_png(np.zeros((4, 4, 1), np.uint8))
-    html = report.page(results, params, {"a": sheet}, report.provenance(results, params))
+    html = report.page(results, params, {"a": sheet}, report.provenance(results, params), AUDIT)
     for row in report.cells_table(results, params).rows:
         cells = "".join(f"<td>{cell}</td>" for cell in row[1:])
         assert f'<th scope="row">{row[0]}</th>{cells}' in html
@@ -98,13 +108,15 @@ def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(pa
 
 
 def test_names_are_escaped(params, results):
-    html = report.page(results, params, {}, {"heading": "<script>alert(1)</script>"})
+    html = report.page(results, params, {}, {"heading": "<script>alert(1)</script>"}, AUDIT)
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
 def test_the_same_results_give_the_same_bytes(params, results):
     made = report.provenance(results, params)
-    assert report.page(results, params, {}, made) == report.page(results, params, {}, made)
+    assert report.page(results, params, {}, made, AUDIT) == report.page(
+        results, params, {}, made, AUDIT
+    )
     heat = report.heat(results, params)
     png = report.matrix_png(heat)
     assert png == report.matrix_png(heat) and png.startswith(b"\x89PNG")
@@ -132,3 +144,12 @@ def test_missing_damaged_and_empty_results_are_clear_errors(tmp_path):
     matrix.write_table(path, matrix.RESULTS_SCHEMA.empty_table())
     with pytest.raises(UserError, match="holds 0 rows"):
         report.read_results(path)
+
+
+def test_gates_that_did_not_hold_are_listed_hard_ones_first_and_in_red(params, results):
+    assert [gate["gate"] for gate in report.gates_table(AUDIT)] == ["collapse", "border"]
+    html = report.page(results, params, {}, {}, AUDIT)
+    assert "1 of 3 gates and probes held" in html
+    assert '<p class="red"><b>Gate collapse did not hold for b</b>' in html
+    assert html.count('<tr class="red">') == 1
+    assert "no image twice" not in html
