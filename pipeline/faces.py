@@ -279,7 +279,7 @@ def download(dataset: str, revision: str | None) -> Path:
             f"is {revision!r}; expected the 40 hex digits of a commit (a branch or tag may move): "
             "copy it from the dataset's history"
         )
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     owner, name, *inside = dataset.strip("/").split("/")
@@ -289,8 +289,10 @@ def download(dataset: str, revision: str | None) -> Path:
             f"{owner}/{name}", repo_type="dataset", revision=revision, allow_patterns=pattern
         )
     except Exception as error:  # the client's own, its network library's and the system's
+        # Another try helps where a network was asked for and failed, nowhere else.
         absent = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
-        raise (UserError if absent else RetryLater)(
+        final = absent or constants.HF_HUB_OFFLINE
+        raise (UserError if final else RetryLater)(
             f"dataset {owner}/{name} at {revision[:12]} could not be fetched "
             f"({type(error).__name__}: {error}); without a network, set faces.path to a local "
             "folder of its Parquet files, or bring a filled cache (HF_HOME) and HF_HUB_OFFLINE=1"
