@@ -22,6 +22,37 @@ def init_normal(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
+def up_layers(latent: int, width: int) -> list[nn.Module]:
+    """Take latents (N, latent, 1, 1) to maps (N, width, 32, 32) by way of 4x4, 8x8 and 16x16."""
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(latent, 8 * width, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(8 * width),
+        nn.ReLU(inplace=True),
+    ]
+    for wide, narrow in ((8, 4), (4, 2), (2, 1)):
+        layers += [
+            nn.ConvTranspose2d(wide * width, narrow * width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(narrow * width),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
+def down_layers(channels: int, width: int, bias: bool) -> list[nn.Module]:
+    """Take images (N, C, 64, 64) to maps (N, 8 * width, 4, 4); `bias`: of the first layer."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, width, 4, 2, 1, bias=bias),
+        nn.LeakyReLU(0.2, inplace=True),
+    ]
+    for narrow, wide in ((1, 2), (2, 4), (4, 8)):
+        layers += [
+            nn.Conv2d(narrow * width, wide * width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(wide * width),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+    return layers
+
+
 class Generator(nn.Module):
     """100 latents -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> 64x64."""
 
@@ -29,17 +60,7 @@ class Generator(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(self.latent, 8 * width, 4, 1, 0, bias=False),
-            nn.BatchNorm2d(8 * width),
-            nn.ReLU(inplace=True),
-        ]
-        for wide, narrow in ((8, 4), (4, 2), (2, 1)):
-            layers += [
-                nn.ConvTranspose2d(wide * width, narrow * width, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(narrow * width),
-                nn.ReLU(inplace=True),
-            ]
+        layers = up_layers(self.latent, width)
         layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers).apply(init_normal)
 
@@ -53,16 +74,7 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 4, 2, 1),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        for narrow, wide in ((1, 2), (2, 4), (4, 8)):
-            layers += [
-                nn.Conv2d(narrow * width, wide * width, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(wide * width),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+        layers = down_layers(channels, width, bias=True)
         layers.append(nn.Conv2d(8 * width, 1, 4, 1, 0))
         self.layers = nn.Sequential(*layers).apply(init_normal)
 

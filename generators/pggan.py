@@ -6,9 +6,9 @@ feature normalisation in the generator (4.2). Minibatch standard deviation as an
 the critic's last block (3). One critic step per generator step, Adam with betas (0, 0.99)
 (appendix A). No tanh: the paper's output is linear; it is clipped to [-1, 1] where images are
 written. One thing differs: the loss is the logistic one with a gradient penalty on photographs
-(R1, Mescheder et al. 2018), which the same authors moved to with this network in StyleGAN. With the
-paper's WGAN-GP and one critic step, runs of this length (36,000 images instead of 12 million)
-ended with one face for all latents.
+(R1, Mescheder et al. 2018), which the same authors moved to in StyleGAN. At the length of the runs
+in generators/params.yaml neither this loss nor the paper's WGAN-GP (36,000 images) kept the
+generator from ending with one face for all latents.
 """
 
 from __future__ import annotations

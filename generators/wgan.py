@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from generators.adversarial import Recipe
-from generators.dcgan import init_normal
+from generators.dcgan import down_layers, init_normal, up_layers
 
 CLIP = 0.01
 
@@ -23,17 +23,7 @@ class Generator(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(self.latent, 8 * width, 4, 1, 0, bias=False),
-            nn.BatchNorm2d(8 * width),
-            nn.ReLU(inplace=True),
-        ]
-        for wide, narrow in ((8, 4), (4, 2), (2, 1)):
-            layers += [
-                nn.ConvTranspose2d(wide * width, narrow * width, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(narrow * width),
-                nn.ReLU(inplace=True),
-            ]
+        layers = up_layers(self.latent, width)
         layers += [
             nn.Conv2d(width, width, 3, 1, 1, bias=False),
             nn.BatchNorm2d(width),
@@ -53,16 +43,7 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 4, 2, 1, bias=False),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        for narrow, wide in ((1, 2), (2, 4), (4, 8)):
-            layers += [
-                nn.Conv2d(narrow * width, wide * width, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(wide * width),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+        layers = down_layers(channels, width, bias=False)
         layers.append(nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False))
         self.layers = nn.Sequential(*layers).apply(init_normal)
 
