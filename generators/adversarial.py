@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from generators.augment import diff_augment
+from generators.augment import POLICY, diff_augment
+from pipeline.errors import UserError
 from pipeline.precision import autocast
 from pipeline.seeds import seed_for
 
@@ -75,6 +76,9 @@ class GanTrainer:
         self.batch = int(options["batch"])
         self.critic_steps = int(options.get("critic_steps", recipe.critic_steps))
         self.ema_images = float(options.get("ema_images", 5000))
+        self.policy = tuple(options.get("augment", POLICY))
+        if unknown := sorted(set(self.policy) - set(POLICY)):
+            raise UserError(f"augment: {unknown} is unknown; expected some of {', '.join(POLICY)}")
         self.config = {"channels": channels, "width": int(options["width"])}
         torch.manual_seed(seed_for(seed, "weights"))
         layout = {"device": device, "memory_format": torch.channels_last}
@@ -116,7 +120,9 @@ class GanTrainer:
                 with torch.no_grad():
                     fake = self.generator(self._latents(random))
                 critic_loss = self.recipe.critic_loss(
-                    self.critic, diff_augment(real, random), diff_augment(fake.float(), random)
+                    self.critic,
+                    diff_augment(real, random, self.policy),
+                    diff_augment(fake.float(), random, self.policy),
                 )
             self.critic_optimizer.zero_grad(set_to_none=True)
             critic_loss.backward()
@@ -128,7 +134,7 @@ class GanTrainer:
         with autocast(self.device):
             fake = self.generator(self._latents(random))
             generator_loss = self.recipe.generator_loss(
-                self.critic, diff_augment(fake.float(), random)
+                self.critic, diff_augment(fake.float(), random, self.policy)
             )
         self.generator_optimizer.zero_grad(set_to_none=True)
         generator_loss.backward()

