@@ -2,10 +2,10 @@
 
 `python -m benchmarks.fit <method> <held_out>` reads data/manifests/ (by way of data/folds.json) and
 writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
-`recipe.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and then
-scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as long
-as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits nothing
-again. In file names `family:x` is `family-x`.
+`recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
+then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
+long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
+nothing again. In file names `family:x` is `family-x`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import platform
 import shutil
 import sys
 import time
@@ -94,6 +95,15 @@ def seeds_of(params: Params, method: type[Method]) -> tuple[int, ...]:
     return params.fit.seeds[:1] if getattr(method, "deterministic", False) else params.fit.seeds
 
 
+def device() -> str:
+    """Describe what a fit runs on: the GPU's name, or the kind and number of CPU threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
 def score(model: Method, pixels: np.ndarray) -> np.ndarray:
     """Score uint8 (N, H, W, C) and check the answer: float64 (N,) in [0, 1].
 
@@ -125,6 +135,7 @@ def fit_seed(
     (given to choose a step or a parameter on) and `threshold`.
     """  # fmt: skip
     options = params.methods[name]
+    start = time.perf_counter()
     # The method is not part of the name: those that differ in their loss alone then see the same
     # images in the same order from the same first weights.
     model = load_method(options.method).fit(
@@ -134,6 +145,7 @@ def fit_seed(
         seed_for(params.seed, "fit", held_out, seed),
         log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
     )
+    timing = {"seconds": round(time.perf_counter() - start, 2), "device": device()}
     model.crop = params.faces.crop
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
@@ -153,7 +165,8 @@ def fit_seed(
         "threshold": fold.describe_reads(fold.valid.ids),
     }
     model.save(folder)
-    for file, content in (("threshold", facts), ("reads", reads), ("recipe", recipe)):
+    written = {"threshold": facts, "reads": reads, "recipe": recipe, "timing": timing}
+    for file, content in written.items():
         write_atomic(folder / f"{file}.json", _json(content))
     return model
 

@@ -70,6 +70,12 @@ def test_reads_name_what_fit_selection_and_threshold_were_given(project):
         assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real")}
 
 
+def test_a_fit_leaves_how_long_it_took_and_on_what(project):
+    run(project)
+    timing = json.loads((fit.MODELS / "spectrum/c/0/timing.json").read_text())
+    assert 0 < timing["seconds"] < 60 and timing["device"] == fit.device()
+
+
 def test_the_same_inputs_give_the_same_bytes(project):
     run(project)
     path = fit.scores_path("spectrum", "c")
