@@ -6,11 +6,15 @@ padding, six pre-activation residual blocks (two of which halve the map), a soft
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import UserError
+
+Feature = Literal["softmax", "linear"]
 
 FEATURES = 128
 STEM, STRIDE = 7, 4
@@ -61,16 +65,20 @@ class ResidualBlock(nn.Module):
 
 
 class D1(nn.Module):
-    """Pictures to feature maps (for D2) and to a softmaxed feature (for the contrastive loss).
+    """Pictures to feature maps (for D2) and to a feature (for the contrastive loss).
 
     Args:
         channels: 1 (grey) or 3.
         size: side of the pictures in pixels, 19 or more.
         width: channels of the first level (96 in the paper).
+        feature: `softmax` (the paper's), or `linear`, the same layer without a softmax.
     """
 
-    def __init__(self, channels: int, size: int, width: int = 96) -> None:
+    def __init__(
+        self, channels: int, size: int, width: int = 96, feature: Feature = "softmax"
+    ) -> None:
         super().__init__()
+        self.feature = feature
         levels = widths(width)
         side = map_side(size)
         self.stem = nn.Conv2d(channels, levels[0], STEM, stride=STRIDE)
@@ -93,8 +101,12 @@ class D1(nn.Module):
         return self.blocks(self.stem(x))
 
     def features(self, maps: Tensor) -> Tensor:
-        """Map `maps` to the feature of layer 5, float32 (N, 128), >= 0, each row summing to 1."""
-        return torch.softmax(self.head(maps.flatten(1)).float(), dim=1)
+        """Map `maps` to the feature of layer 5, float32 (N, 128).
+
+        Softmaxed, each row is >= 0 and sums to 1, so that no two are farther apart than sqrt(2).
+        """
+        feature = self.head(maps.flatten(1)).float()
+        return torch.softmax(feature, dim=1) if self.feature == "softmax" else feature
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps of layer 4 and the feature of layer 5."""

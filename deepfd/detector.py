@@ -6,7 +6,7 @@ A folder holds `model.safetensors` (weights) and `model.json` (what they are wei
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deepfd import data
-from deepfd.d1 import D1, ResidualBlock
+from deepfd.d1 import D1, Feature, ResidualBlock
 from deepfd.d2 import D2
 from pipeline import images, precision
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
 SCORE_BATCH = 128
 
 Picture = Image.Image | str | Path | np.ndarray | Tensor
@@ -35,13 +35,16 @@ class Network(nn.Module):
     """D1 and D2 on top of its maps.
 
     Another architecture is a subclass with its own `d1` (`maps(x)`, and calls that return maps and
-    features) and `d2` (calls that return logits), and a `Detector` that names it.
+    features) and `d2` (calls that return logits), and a `Detector` that names it. `config` holds
+    the arguments it is built from, JSON values.
     """
 
-    def __init__(self, channels: int, size: int, width: int = 96) -> None:
+    def __init__(
+        self, channels: int, size: int, width: int = 96, feature: Feature = "softmax"
+    ) -> None:
         super().__init__()
-        self.config = {"channels": channels, "size": size, "width": width}
-        self.d1 = D1(channels, size, width)
+        self.config = {"channels": channels, "size": size, "width": width, "feature": feature}
+        self.d1 = D1(channels, size, width, feature)
         self.d2 = D2(self.d1.outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,9 +54,16 @@ class Network(nn.Module):
 
 
 def initialised(
-    channels: int, size: int, width: int, seed: int, architecture: type[Network] = Network
+    channels: int,
+    size: int,
+    width: int,
+    seed: int,
+    architecture: Callable[..., Network] = Network,
+    **config: Any,
 ) -> Network:
     """Build a network with weights that depend on `seed` alone; no other random state is touched.
+
+    `config` are further arguments of the `architecture`.
 
     Convolutions: He normal over fan-in (Swish is close to ReLU), biases 0; the second convolution
     of a residual block is scaled by 1/sqrt(6), the number of blocks, so that the sum over all
@@ -62,7 +72,7 @@ def initialised(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = architecture(channels, size, width)
+        network = architecture(channels, size, width, **config)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -228,7 +238,9 @@ class Detector:
         """Write weights and card into `folder`, each file whole or not at all."""
         state = {name: one.cpu().contiguous() for name, one in self.network.state_dict().items()}
         crop = self.crop if isinstance(self.crop, str) else list(self.crop)
-        card = {"format": FORMAT, **self.network.config, "crop": crop, "about": self.about}
+        card = {
+            "format": FORMAT, "network": self.network.config, "crop": crop, "about": self.about
+        }  # fmt: skip
         write_atomic(folder / WEIGHTS, save(state))
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
 
@@ -253,7 +265,7 @@ class Detector:
                     f"{folder / CARD} has format {card['format']}, this code reads {FORMAT}; fit "
                     "the detector again"
                 )
-            network = cls.architecture(card["channels"], card["size"], card["width"])
+            network = cls.architecture(**card["network"])
             network.load_state_dict(load_file(folder / WEIGHTS))
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UserError(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,11 +79,13 @@ class SampledPairs:
         return losses.classifier(logits, self.source.labels[positions])
 
 
-class AllPairs:
-    """All pairs of one balanced batch from one forward pass, in both phases.
+class BatchPairs:
+    """Pairs of one balanced batch from one forward pass, in both phases.
 
-    With `contrastive_weight` 0 and no contrastive steps this is plain cross-entropy on the same
-    images in the same order.
+    `options.pairs` is `all` N (N - 1) / 2 of them, or `sampled`: each image in one pair, N / 2 of
+    them, drawn anew at each step. The images and their order are the same for both. With
+    `contrastive_weight` 0 and no contrastive steps this is plain cross-entropy on the same images
+    in the same order.
     """
 
     def __init__(
@@ -93,24 +95,34 @@ class AllPairs:
         self.source = _Source(train, seed, device)
         self.margin = options.margin
         self.weight = contrastive_weight
+        self.partners = (
+            data.generator(seed_for(seed, "partners")) if options.pairs == "sampled" else None
+        )
         self.batches = data.balanced_batches(train, options.batch, seed_for(seed, "batches"))
 
     def contrastive(self, network: Network) -> Tensor:
-        """Contrastive loss of all pairs of a batch."""
+        """Contrastive loss of the pairs of a batch."""
         positions = next(self.batches)
         _, features = network.d1(self.source.inputs(positions))
-        return losses.all_pairs_contrastive(features, self.source.labels[positions], self.margin)
+        return self._of_pairs(features, self.source.labels[positions])
 
     def classifier(self, network: Network) -> Tensor:
-        """Cross-entropy of a batch plus the weighted contrastive loss of all its pairs."""
+        """Cross-entropy of a batch plus the weighted contrastive loss of its pairs."""
         positions = next(self.batches)
         labels = self.source.labels[positions]
         if not self.weight:
             logits = network.d2(network.d1.maps(self.source.inputs(positions)))
             return losses.classifier(logits, labels)
         logits, features = network(self.source.inputs(positions))
-        pairs = losses.all_pairs_contrastive(features, labels, self.margin)
-        return losses.classifier(logits, labels) + self.weight * pairs
+        return losses.classifier(logits, labels) + self.weight * self._of_pairs(features, labels)
+
+    def _of_pairs(self, features: Tensor, labels: Tensor) -> Tensor:
+        if self.partners is None:
+            return losses.all_pairs_contrastive(features, labels, self.margin)
+        order = torch.randperm(len(labels), generator=self.partners)[: len(labels) // 2 * 2]
+        first, second = order.to(labels.device).view(2, -1)
+        same = labels[first] == labels[second]
+        return losses.contrastive(features[first], features[second], same, self.margin)
 
 
 def step_rate(options: Net) -> Callable[[int], float]:
@@ -199,7 +211,8 @@ def fit(
     objective: Callable[[Images, Net, int, torch.device], Objective],
     rate: Callable[[int], float],
     log: Path | None = None,
-    architecture: type[Network] = Network,
+    architecture: Callable[..., Network] = Network,
+    **config: Any,
 ) -> tuple[Network, dict[str, object]]:
     """Train a network in two phases and return its best checkpoint.
 
@@ -213,6 +226,7 @@ def fit(
         rate: learning rate of a step (counted from 0 over both phases).
         log: folder for live metrics (dvclive), none if None.
         architecture: the class of the network.
+        config: its further arguments, beside channels, size and width.
 
     Returns:
         The network, and what is to be kept on record of the training (JSON values).
@@ -233,7 +247,7 @@ def fit(
 
             live = stack.enter_context(Live(str(log), save_dvc_exp=False, dvcyaml=None))
         network = initialised(
-            channels, size, options.width, seed_for(seed, "weights"), architecture
+            channels, size, options.width, seed_for(seed, "weights"), architecture, **config
         ).to(device)
         goal = objective(train, options, seed, device)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)

@@ -29,6 +29,7 @@ PATH = Path("params.yaml")
 NONE = "none"
 FAMILY_PREFIX = "family:"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Component = Literal["R", "G", "B", "H", "S", "V", "Y", "Cb", "Cr"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -259,15 +260,35 @@ class Faithful(Net):
     method: Literal["faithful"]
 
 
-class DeepFD(Net):
+class Paired(Net):
+    """What the methods that share DeepFD's loop are told of pairs."""
+
+    # Weight of the contrastive loss beside cross-entropy in the second phase.
+    contrastive_weight: NonNegativeFloat = 0.1
+    # Of a batch: all N (N - 1) / 2 pairs, or N / 2 drawn at random.
+    pairs: Literal["all", "sampled"] = "all"
+
+
+class DeepFD(Paired):
     """DeepFD trained well: all pairs of a class- and generator-balanced batch."""
 
     method: Literal["deepfd"]
-    # Weight of the contrastive loss beside cross-entropy in the second phase.
-    contrastive_weight: NonNegativeFloat = 0.1
+    # What is compared: D1's softmaxed output, or the same without the softmax.
+    feature: Literal["softmax", "linear"] = "softmax"
 
 
-class Plain(Net):
+class DeepFDResidual(Paired):
+    """DeepFD whose input is the residual domain of colour components."""
+
+    method: Literal["deepfd_residual"]
+    # Of R, G, B, H, S, V, Y, Cb, Cr; grey faces have Y alone.
+    components: Annotated[tuple[Component, ...], Field(min_length=1)] = ("H", "S", "Cb", "Cr")
+    # Residuals are clipped here, in grey levels.
+    reach: PositiveFloat = 8.0
+    feature: Literal["softmax", "linear"] = "softmax"
+
+
+class Plain(Paired):
     """The same network and number of steps, cross-entropy only."""
 
     method: Literal["plain"]
@@ -309,7 +330,7 @@ class Npr(Plain):
     width: PositiveInt = 64
 
 
-class Cffn(DeepFD):
+class Cffn(Paired):
     """The pairwise-learning follow-up's network in the place of D1, trained as `deepfd`."""
 
     method: Literal["cffn"]
@@ -317,7 +338,7 @@ class Cffn(DeepFD):
 
 
 Method = Annotated[
-    Faithful | DeepFD | Plain | Spectrum | Dct | Colour | ColourRgb | Npr | Cffn,
+    Faithful | DeepFD | DeepFDResidual | Plain | Spectrum | Dct | Colour | ColourRgb | Npr | Cffn,
     Field(discriminator="method"),
 ]
 

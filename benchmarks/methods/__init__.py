@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 METHODS = {
     "faithful": "benchmarks.methods.faithful:Faithful",
     "deepfd": "benchmarks.methods.deepfd:DeepFD",
+    "deepfd_residual": "benchmarks.methods.deepfd_residual:DeepFDResidual",
     "plain": "benchmarks.methods.plain:Plain",
     "spectrum": "benchmarks.methods.spectrum:Spectrum",
     "dct": "benchmarks.methods.dct:Dct",

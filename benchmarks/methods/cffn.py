@@ -125,3 +125,4 @@ class CffnDeepFD(DeepFD):
     """CFFN trained in DeepFD's two phases on all pairs of a batch."""
 
     architecture = CffnNetwork
+    arguments = ()

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from deepfd import train as training
 from deepfd.detector import Detector
 from pipeline.folds import Images
-from pipeline.params import DeepFD as Options
-from pipeline.params import Plain as PlainOptions
+from pipeline.params import Paired as Options
 
 
 class DeepFD(Detector):
-    """All pairs of a class- and generator-balanced batch from one forward pass.
+    """Pairs of a class- and generator-balanced batch from one forward pass, by default all.
 
     Phase 1 trains D1 on the contrastive loss, phase 2 everything on cross-entropy plus
     `contrastive_weight` times the contrastive loss; warm-up and cosine over both phases. (A moving
     average of the weights gained nothing on valid images beside the cosine, so there is none.)
     """
 
+    # Options that are arguments of `architecture`, beside channels, size and width.
+    arguments: ClassVar[tuple[str, ...]] = ("feature",)
+
     @classmethod
     def fit(
         cls,
         train: Images,
         valid: Images,
-        options: Options | PlainOptions,
+        options: Options,
         seed: int,
         log: Path | None = None,
     ) -> Self:
@@ -36,9 +38,10 @@ class DeepFD(Detector):
             valid,
             options,
             seed,
-            objective=partial(training.AllPairs, contrastive_weight=options.contrastive_weight),
+            objective=partial(training.BatchPairs, contrastive_weight=options.contrastive_weight),
             rate=training.cosine_rate(options),
             log=log,
             architecture=cls.architecture,
+            **{name: getattr(options, name) for name in cls.arguments},
         )
         return cls(network, about={"method": options.method, "seed": seed, **about})

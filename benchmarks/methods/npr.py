@@ -120,3 +120,4 @@ class Npr(DeepFD):
     """`NprNetwork` trained on cross-entropy."""
 
     architecture = NprNetwork
+    arguments = ()

@@ -11,3 +11,5 @@ class Plain(DeepFD):
     `pipeline.params.Plain` fixes both the contrastive steps and the contrastive weight at 0, so
     this is one and the same code; a difference between the two methods is the loss alone.
     """
+
+    arguments = ()

@@ -19,7 +19,7 @@ OPTIONS = params.DeepFD(
 def run(train, valid, options=OPTIONS, seed=0, weight=0.1, log=None):
     return training.fit(
         train, valid, options, seed,
-        objective=lambda *a: training.AllPairs(*a, contrastive_weight=weight),
+        objective=lambda *a: training.BatchPairs(*a, contrastive_weight=weight),
         rate=training.cosine_rate(options), log=log,
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_the_contrastive_phase_trains_d1_alone_and_pulls_the_classes_apart(plant
     device = torch.device("cpu")
     network = initialised(1, 32, 8, seed=0)
     before = {name: value.clone() for name, value in network.d2.state_dict().items()}
-    goal = training.AllPairs(fold, OPTIONS, 0, device, contrastive_weight=0.0)
+    goal = training.BatchPairs(fold, OPTIONS, 0, device, contrastive_weight=0.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     values = []
     for _ in range(60):
@@ -143,3 +143,39 @@ def test_a_loss_that_explodes_stops_the_fit(planted):
     wild = OPTIONS.model_copy(update={"lr": 1e30})
     with pytest.raises(UserError, match=r"loss is .* lower the learning rate"):
         run(planted(20), planted(20, seed=1), options=wild)
+
+
+def test_sampled_pairs_see_the_images_of_all_pairs_in_the_same_order(planted):
+    fold, device = planted(40), torch.device("cpu")
+    seen = {}
+    for pairs in ("all", "sampled"):
+        goal = training.BatchPairs(
+            fold, OPTIONS.model_copy(update={"pairs": pairs}), 0, device, contrastive_weight=1.0
+        )
+        seen[pairs] = [next(goal.batches).tolist() for _ in range(5)]
+    assert seen["all"] == seen["sampled"]
+
+
+def test_sampled_pairs_put_each_image_in_one_pair_and_give_the_mean_over_them(planted):
+    fold, device = planted(40), torch.device("cpu")
+    options = OPTIONS.model_copy(update={"pairs": "sampled"})
+    goal = training.BatchPairs(fold, options, 0, device, contrastive_weight=1.0)
+    features, labels = torch.randn(6, 4), torch.tensor([0, 1, 0, 1, 0, 1])
+    stream = goal.partners.get_state()
+    loss = goal._of_pairs(features, labels)
+    goal.partners.set_state(stream)
+    order = torch.randperm(6, generator=goal.partners).tolist()
+    by_hand = []
+    for a, b in zip(order[:3], order[3:], strict=True):
+        apart = float((features[a] - features[b]).norm())
+        same = labels[a] == labels[b]
+        by_hand.append(0.5 * (apart**2 if same else max(0, options.margin - apart) ** 2))
+    assert loss.item() == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_a_linear_feature_is_the_softmaxed_one_before_its_softmax():
+    softmaxed = initialised(1, 32, 8, seed=0).eval()
+    linear = initialised(1, 32, 8, seed=0, feature="linear").eval()
+    x = torch.randn(3, 1, 32, 32)
+    torch.testing.assert_close(linear.d1(x)[1].softmax(1), softmaxed.d1(x)[1])
+    assert linear.config["feature"] == "linear"
