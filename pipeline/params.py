@@ -288,6 +288,22 @@ class DeepFDResidual(Paired):
     feature: Literal["softmax", "linear"] = "softmax"
 
 
+class DeepFDPairs(Paired):
+    """Our own: residuals at full resolution, pairs of a photograph and its reconstruction."""
+
+    method: Literal["deepfd_pairs"]
+    width: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+    contrastive_steps: NonNegativeInt = 0
+    # Of Y, Cb, Cr, R, G, B, H, S, V; empty: Y, Cb, Cr, or Y for grey faces.
+    components: tuple[Component, ...] = ()
+    reach: PositiveFloat = 16.0
+    # Share of the fakes of a batch that are reconstructions of its photographs.
+    rebuilt_share: Fraction = 0.5
+    # Training steps of each of the eight auto-encoders.
+    encoder_steps: PositiveInt = 300
+    pairs: Literal["all"] = "all"
+
+
 class Plain(Paired):
     """The same network and number of steps, cross-entropy only."""
 
@@ -338,7 +354,17 @@ class Cffn(Paired):
 
 
 Method = Annotated[
-    Faithful | DeepFD | DeepFDResidual | Plain | Spectrum | Dct | Colour | ColourRgb | Npr | Cffn,
+    Faithful
+    | DeepFD
+    | DeepFDResidual
+    | DeepFDPairs
+    | Plain
+    | Spectrum
+    | Dct
+    | Colour
+    | ColourRgb
+    | Npr
+    | Cffn,
     Field(discriminator="method"),
 ]
 

@@ -16,6 +16,7 @@ METHODS = {
     "faithful": "benchmarks.methods.faithful:Faithful",
     "deepfd": "benchmarks.methods.deepfd:DeepFD",
     "deepfd_residual": "benchmarks.methods.deepfd_residual:DeepFDResidual",
+    "deepfd_pairs": "benchmarks.methods.deepfd_pairs:DeepFDPairs",
     "plain": "benchmarks.methods.plain:Plain",
     "spectrum": "benchmarks.methods.spectrum:Spectrum",
     "dct": "benchmarks.methods.dct:Dct",

@@ -96,7 +96,9 @@ def cut(folder):
 
 def other_width(folder):
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"width": 9}))
+    card = json.loads(path.read_text())
+    card["network"]["width"] = 9
+    path.write_text(json.dumps(card))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
-STEPS = {"width": 8, "contrastive_steps": 2, "classifier_steps": 2, "batch": 8, "lr": 0.001}
+STEPS = {
+    "width": 8,
+    "encoder_steps": 2,
+    "contrastive_steps": 2,
+    "classifier_steps": 2,
+    "batch": 8,
+    "lr": 0.001,
+}
 
 COLOUR_ONLY = {"colour", "colour_rgb", "deepfd_residual"}
 

@@ -1,0 +1,313 @@
+"""`deepfd_pairs`: our own detector, which learns the making rather than the collection.
+
+What a network learns from photographs of one collection and fakes made after it is as much the
+collection (crop, blur, JPEG) as the making; it then calls the photographs of another collection
+fake. Against that, after AutoGAN (Zhang et al. 2019, arXiv 1907.06515) and B-Free (Guillaro et al.
+2025, arXiv 2412.17671):
+
+- half of the fakes of a batch are *reconstructions* of the batch's own photographs by small
+  auto-encoders (fitted first, on the train photographs alone) that enlarge in different ways and by
+  different factors: same content, same framing, another making;
+- the two of a pair are then treated alike: the same flip, JPEG, blur, resizing, noise, sharpening
+  and gamma, drawn anew for each pair, so that none of it tells the classes apart;
+- the network reads residuals of luma and chroma (`deepfd_residual`), which hold little content, and
+  keeps the full resolution until they are read: D1's stem of stride 4 blurs what is looked for.
+
+D1, D2 and the losses are otherwise DeepFD's: D2's map, here 16 x 16 for 64-pixel pictures, says
+where.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from benchmarks.methods.deepfd_residual import NEIGHBOURS, planes, residuals
+from deepfd import data, losses
+from deepfd import train as training
+from deepfd.d1 import FEATURES
+from deepfd.d2 import D2
+from deepfd.detector import Detector, Network, default_device
+from pipeline import precision
+from pipeline.folds import Images
+from pipeline.images import to_pil
+from pipeline.params import DeepFDPairs as Options
+from pipeline.seeds import seed_for
+
+# The ways an auto-encoder may enlarge by 2, each tried with one and with two halvings.
+UPSAMPLERS = ("nearest", "bilinear", "transposed", "sub-pixel")
+DEPTHS = (1, 2)
+# What is read of a picture in colour; of a grey one, Y.
+COMPONENTS = ("Y", "Cb", "Cr")
+
+
+class Upsample(nn.Module):
+    """Enlarge by 2 and convolve, in one of `UPSAMPLERS`' ways."""
+
+    def __init__(self, way: str, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.way = way
+        if way == "transposed":
+            self.conv: nn.Module = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+        elif way == "sub-pixel":
+            self.conv = nn.Sequential(
+                nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2)
+            )
+        else:
+            self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        if self.way in ("nearest", "bilinear"):
+            x = F.interpolate(x, scale_factor=2, mode=self.way)
+        return self.conv(x)
+
+
+class AutoEncoder(nn.Sequential):
+    """`depth` halvings by strided convolutions, and as many doublings."""
+
+    def __init__(self, channels: int, way: str, depth: int, width: int = 24) -> None:
+        widths = [width * 2**level for level in range(depth + 1)]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.SiLU()]
+        for before, after in itertools.pairwise(reversed(widths)):
+            layers += [Upsample(way, before, after), nn.SiLU()]
+        super().__init__(*layers, nn.Conv2d(width, channels, 3, padding=1))
+
+
+def reconstructions(photographs: np.ndarray, steps: int, seed: int) -> np.ndarray:
+    """Fit one auto-encoder per way and depth, and reconstruct each photograph by each.
+
+    Args:
+        photographs: uint8 (N, S, S, C), of the train split alone; S a multiple of 4.
+        steps: training steps of each, on 32 photographs, mean absolute error.
+        seed: of weights and batches.
+
+    Returns:
+        uint8 (A, N, S, S, C), A = 8 auto-encoders.
+    """
+    device = default_device()
+    source = data.to_tensor(photographs, device)
+    found = []
+    kinds = list(itertools.product(UPSAMPLERS, DEPTHS))
+    for way, depth in tqdm(kinds, desc="auto-encoders", unit="network"):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_for(seed, "auto-encoder", way, depth))
+            network = AutoEncoder(source.shape[1], way, depth)
+        network = network.to(device, memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+        stream = data.generator(seed_for(seed, "auto-encoder batches", way, depth))
+        for _ in range(steps):
+            picked = torch.randint(len(source), (32,), generator=stream).to(device)
+            x = data.to_input(source[picked])
+            with precision.autocast(device):
+                loss = (network(x).float() - x).abs().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        with torch.inference_mode():
+            parts = [network(data.to_input(part)) for part in source.split(256)]
+        grey = ((torch.cat(parts).float().clamp(-1, 1) + 1) * 127.5).round().byte()
+        found.append(grey.permute(0, 2, 3, 1).cpu().numpy())
+    return np.stack(found)
+
+
+def treatment(draw: np.random.Generator) -> list[tuple[str, float]]:
+    """Draw what happens to a picture, and to its pair, after its making.
+
+    A third of the pictures stay as they are; the others meet each change with probability 0.4, in
+    this order, as a picture's way through a camera's or a network's software might be.
+    """
+    if draw.random() < 1 / 3:
+        return []
+    changes = [
+        ("gamma", draw.uniform(0.7, 1.4)),
+        ("resize", draw.uniform(0.6, 1.0)),
+        ("blur", draw.uniform(0.2, 1.0)),
+        ("sharpen", draw.uniform(20, 150)),
+        ("noise", draw.uniform(0.5, 6.0)),
+        ("jpeg", draw.integers(50, 97)),
+    ]
+    met = draw.random(len(changes)) < 0.4
+    return [change for change, one in zip(changes, met, strict=True) if one]
+
+
+def treat(pixels: np.ndarray, changes: Sequence[tuple[str, float]], seed: int) -> np.ndarray:
+    """Lay `changes` on one picture, uint8 (S, S, C); `seed` is that of the noise."""
+    picture = to_pil(pixels)
+    for name, value in changes:
+        if name == "gamma":
+            table = np.rint(255 * (np.arange(256) / 255) ** value).astype(np.uint8).tolist()
+            picture = picture.point(table * len(picture.getbands()))
+        elif name == "resize":
+            small = [max(8, round(side * value)) for side in picture.size]
+            picture = picture.resize(small, Image.Resampling.BICUBIC).resize(
+                picture.size, Image.Resampling.BICUBIC
+            )
+        elif name == "blur":
+            picture = picture.filter(ImageFilter.GaussianBlur(value))
+        elif name == "sharpen":
+            picture = picture.filter(ImageFilter.UnsharpMask(1, int(value), 0))
+        elif name == "noise":
+            grey = np.asarray(picture, dtype=np.float32)
+            grey = grey + np.random.default_rng(seed).normal(0, value, grey.shape)
+            picture = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
+        else:
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=int(value), subsampling=(seed % 2) * 2)
+            picture = Image.open(buffer)
+    return np.asarray(picture, dtype=np.uint8).reshape(pixels.shape)
+
+
+class Pairs:
+    """Batches of photographs, reconstructions of the same, and fakes; cross-entropy and pairs.
+
+    Of a batch, half are photographs, a quarter their reconstructions (each by an auto-encoder drawn
+    at random) and a quarter fakes of the training generators, mixed evenly. Photograph i and the
+    fake at place i of the other half are treated alike.
+    """
+
+    def __init__(self, train: Images, options: Options, seed: int, device: torch.device) -> None:
+        self.options, self.device, self.seed = options, device, seed
+        self.pixels, self.labels = train.pixels, train.labels
+        photographs = np.flatnonzero(train.labels == 0)
+        self.place = {position: place for place, position in enumerate(photographs.tolist())}
+        self.rebuilt = reconstructions(
+            train.pixels[photographs], options.encoder_steps, seed_for(seed, "reconstructions")
+        )
+        self.batches = self._batches(train)
+
+    def _batches(self, train: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs (B, C, S, S) and labels (B,) for ever."""
+        positions = data.balanced_batches(train, self.options.batch, seed_for(self.seed, "batches"))
+        for step in itertools.count():
+            draw = np.random.default_rng(seed_for(self.seed, "treatment", step))
+            batch = next(positions).numpy()
+            is_fake = self.labels[batch] == 1
+            reals, fakes = batch[~is_fake], self.pixels[batch[is_fake]]
+            pixels = [*self.pixels[reals], *fakes]
+            half = len(reals)
+            for place in range(min(len(fakes), round(half * self.options.rebuilt_share))):
+                way = draw.integers(len(self.rebuilt))
+                pixels[half + place] = self.rebuilt[way, self.place[int(reals[place])]]
+            plans = [(treatment(draw), int(draw.integers(2**31))) for _ in range(half)]
+            plans += plans[: len(fakes)]
+            flips = (draw.random(half) < 0.5).tolist() * 2
+            treated = [
+                treat(one[:, ::-1] if flip else one, *plan)
+                for one, plan, flip in zip(pixels, plans, flips, strict=False)
+            ]
+            x = data.to_input(data.to_tensor(np.stack(treated), self.device))
+            labels = torch.tensor([0] * half + [1] * len(fakes), device=self.device)
+            yield x, labels
+
+    def contrastive(self, network: Network) -> Tensor:
+        """Contrastive loss of all pairs of a batch."""
+        x, labels = next(self.batches)
+        return losses.all_pairs_contrastive(network.d1(x)[1], labels, self.options.margin)
+
+    def classifier(self, network: Network) -> Tensor:
+        """Cross-entropy of a batch plus the weighted contrastive loss of all its pairs."""
+        x, labels = next(self.batches)
+        logits, features = network(x)
+        pairs = losses.all_pairs_contrastive(features, labels, self.options.margin)
+        return losses.classifier(logits, labels) + self.options.contrastive_weight * pairs
+
+
+class Block(nn.Module):
+    """BN, Swish, conv 3x3, twice, and the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, width, H, W) to the same shape."""
+        return x + self.body(x)
+
+
+class TraceD1(nn.Module):
+    """Residuals of the components at full resolution; maps at a quarter of it."""
+
+    def __init__(self, channels: int, width: int, components: Sequence[str], reach: float) -> None:
+        super().__init__()
+        self.components, self.reach = tuple(components), reach
+        planes(torch.zeros(1, channels, 1, 1), self.components)  # refuses grey now, not in a step
+        inputs = NEIGHBOURS * len(self.components)
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, width // 2, 3, padding=1), nn.BatchNorm2d(width // 2), nn.SiLU(),
+            nn.Conv2d(width // 2, width, 4, 2, 1), Block(width),
+            nn.BatchNorm2d(width), nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 4, 2, 1), Block(2 * width), Block(2 * width),
+        )  # fmt: skip
+        self.head = nn.Linear(2 * width, FEATURES)
+        self.outputs = 2 * width
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Map pictures (N, C, S, S) in [-1, 1] to maps (N, 2 width, S / 4, S / 4)."""
+        with torch.no_grad():
+            x = residuals(planes(x, self.components), self.reach)
+        return self.layers(x.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps and the softmaxed feature, float32 (N, 128)."""
+        maps = self.maps(x)
+        return maps, torch.softmax(self.head(maps.mean(dim=(2, 3))).float(), dim=1)
+
+
+class TraceNetwork(Network):
+    """`TraceD1` and D2 on its maps."""
+
+    def __init__(
+        self, channels: int, size: int, width: int = 32,
+        components: Sequence[str] = COMPONENTS, reach: float = 16.0,
+    ) -> None:  # fmt: skip
+        nn.Module.__init__(self)
+        self.config = {
+            "channels": channels, "size": size, "width": width,
+            "components": list(components), "reach": reach,
+        }  # fmt: skip
+        self.d1 = TraceD1(channels, width, components, reach)
+        self.d2 = D2(self.d1.outputs)
+
+
+class DeepFDPairs(Detector):
+    """`TraceNetwork` trained on pairs of a photograph and its reconstruction, and on fakes."""
+
+    architecture = TraceNetwork
+
+    @classmethod
+    def fit(
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
+    ) -> Self:
+        """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
+        components = options.components or (("Y",) if train.pixels.shape[-1] == 1 else COMPONENTS)
+        network, about = training.fit(
+            train,
+            valid,
+            options,
+            seed,
+            objective=Pairs,
+            rate=training.cosine_rate(options),
+            log=log,
+            architecture=cls.architecture,
+            components=components,
+            reach=options.reach,
+        )
+        return cls(network, about={"method": options.method, "seed": seed, **about})
