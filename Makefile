@@ -4,12 +4,14 @@ BIN := .venv/bin
 # Stages of dvc.yaml call `python`: it has to be this one.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-PROFILE = $(shell sed -n 's/^profile: *//p' params.yaml)
+# PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
+SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
 .PHONY: help weights setup benchmark serve test test-long lint lock clean
 
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
+	@echo "    PROFILE=celeba FACES=/path/to/img_align_celeba: the same in colour (README, Profiles)"
 	@echo "make test        the tests (minutes); make test-long: those that take longer"
 	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
 	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
@@ -25,13 +27,17 @@ setup: .venv/.installed
 
 # Photographs, fakes, fits, the matrix and the report; only what has changed is run.
 benchmark: setup
+	$(SWITCH)
+	@$(BIN)/python -m pipeline.profile --packages | xargs -r $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show --md
 
 # The generators' training, a pipeline of its own; goes on where it was stopped.
 weights: setup
-	$(BIN)/dvc repro generators/dvc.yaml
-	for out in generators/runs/$(PROFILE)/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$(PROFILE)/;; esac; done
+	$(SWITCH)
+	set -e; profile=$$($(BIN)/python -m pipeline.profile --active); \
+	$(BIN)/dvc repro --glob "generators/dvc.yaml:train@$$profile-*"; mkdir -p generators/weights/$$profile; \
+	for out in generators/runs/$$profile/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$$profile/;; esac; done
 
 # A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
 # make serve ARGS='--cron "0 3 * * *"'

@@ -229,8 +229,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(TRAINABLE)}")
     parser.add_argument("--out", type=Path, help="folder (generators/runs/<profile>/<name>)")
+    parser.add_argument("--profile", help="refuse to train on the photographs of another profile")
     args = parser.parse_args()
     profile = params_module.load().profile
+    if args.profile not in (None, profile):
+        raise UserError(
+            f"params.yaml is profile {profile}, expected {args.profile}: its photographs are "
+            f"needed; switch: python -m pipeline.profile {args.profile}"
+        )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name
     train(args.name, profile, options, load_faces(), out)

