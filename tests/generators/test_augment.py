@@ -31,3 +31,13 @@ def test_translation_stays_within_an_eighth():
     assert ((peaks // 32 - 16).abs() <= 4).all()
     assert ((peaks % 32 - 16).abs() <= 4).all()
     assert len(peaks.unique()) > 10
+
+
+def test_a_policy_leaves_out_what_it_does_not_name():
+    images = torch.rand(4, 1, 16, 16)
+    random = torch.Generator().manual_seed(0)
+    assert torch.equal(diff_augment(images, random, policy=()), images)
+    # Without colour every value is one of the image's, or the grey of a border or a cut-out.
+    moved = diff_augment(images, random, policy=("translation", "cutout"))
+    assert all(torch.isin(b[b != 0], a).all() for a, b in zip(images, moved, strict=True))
+    assert not torch.equal(moved, images)

@@ -1,6 +1,7 @@
 """The five GANs: each true to its own paper."""
 
 import importlib
+import math
 
 import pytest
 import torch
@@ -125,3 +126,21 @@ def test_pggan_weights_are_scaled_at_run_time():
     layer = pggan.Equalised(64, 64, 3)
     assert layer.weight.std().item() == pytest.approx(1, abs=0.05)
     assert layer.scale == pytest.approx((2 / (64 * 9)) ** 0.5)
+
+
+def test_pggan_lays_its_penalty_on_a_quarter_of_the_steps_and_four_times_as_strong():
+    class Slope(nn.Module):
+        def forward(self, images):
+            return 3.0 * images.flatten(1)[:, 0]
+
+    real, fake = torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)
+    torch.manual_seed(0)
+    losses = torch.stack([pggan.critic_loss(Slope(), real, fake) for _ in range(4000)]).detach()
+    without, every = losses.min(), 0.5 * pggan.R1_WEIGHT * 64 / 4 * 9
+    assert without == pytest.approx(2 * math.log(2), abs=1e-6)
+    carried = (losses - without) > 1e-6
+    assert carried.float().mean() == pytest.approx(1 / pggan.R1_EVERY, abs=0.03)
+    torch.testing.assert_close(
+        losses[carried] - without, torch.full((int(carried.sum()),), pggan.R1_EVERY * every),
+        atol=1e-6, rtol=1e-3,
+    )  # fmt: skip

@@ -90,3 +90,9 @@ def test_an_unknown_generator_or_set_of_faces_names_the_known_ones():
 def test_a_size_that_no_gan_makes_is_refused():
     with pytest.raises(UserError, match=r"faces\.size is 32"):
         training.make_trainer("dcgan", OPTIONS["dcgan"], 1, 32, torch.device("cpu"))
+
+
+def test_an_unknown_augmentation_is_refused(faces, tmp_path):
+    options = {**OPTIONS["pggan"], "augment": ["color"]}
+    with pytest.raises(UserError, match=r"\['color'\] is unknown; expected some of colour"):
+        training.train("pggan", "orl", options, faces, tmp_path)
