@@ -292,7 +292,7 @@ class DeepFDPairs(Paired):
     """Our own: residuals at full resolution, pairs of a photograph and its reconstruction."""
 
     method: Literal["deepfd_pairs"]
-    width: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+    width: Annotated[int, Field(ge=2, multiple_of=2)] = 24
     contrastive_steps: NonNegativeInt = 0
     # Of Y, Cb, Cr, R, G, B, H, S, V; empty: Y, Cb, Cr, or Y for grey faces.
     components: tuple[Component, ...] = ()
@@ -300,7 +300,7 @@ class DeepFDPairs(Paired):
     # Share of the fakes of a batch that are reconstructions of its photographs.
     rebuilt_share: Fraction = 0.5
     # Training steps of each of the eight auto-encoders.
-    encoder_steps: PositiveInt = 300
+    encoder_steps: PositiveInt = 200
     pairs: Literal["all"] = "all"
 
 

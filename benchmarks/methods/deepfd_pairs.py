@@ -76,7 +76,7 @@ class Upsample(nn.Module):
 class AutoEncoder(nn.Sequential):
     """`depth` halvings by strided convolutions, and as many doublings."""
 
-    def __init__(self, channels: int, way: str, depth: int, width: int = 24) -> None:
+    def __init__(self, channels: int, way: str, depth: int, width: int = 8) -> None:
         widths = [width * 2**level for level in range(depth + 1)]
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
         for before, after in itertools.pairwise(widths):
@@ -275,7 +275,7 @@ class TraceNetwork(Network):
     """`TraceD1` and D2 on its maps."""
 
     def __init__(
-        self, channels: int, size: int, width: int = 32,
+        self, channels: int, size: int, width: int = 24,
         components: Sequence[str] = COMPONENTS, reach: float = 16.0,
     ) -> None:  # fmt: skip
         nn.Module.__init__(self)
