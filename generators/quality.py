@@ -13,6 +13,9 @@ and test splits) lie from the nearest training photograph:
   Far below 1: it collapses.
 - `duplicates`: share of fakes that have another fake nearer than 99 % of the unseen photographs
   have a training photograph.
+- `distance`, `distance_error`: kernel distance to the photographs of the valid split with its
+  standard error (generators/distance.py says in which features; no other project's KID compares),
+  and `floor`: that of as many training photographs.
 """
 
 from __future__ import annotations
@@ -28,14 +31,20 @@ from pipeline import images, manifest, params
 from pipeline.errors import one_line
 
 REDUCED = 16
+COMPARED = 1000  # images of each set that go into `distance`
 SHEET = (4, 10)  # rows and columns of a contact sheet
 
 
 def contact_sheet(pixels: np.ndarray, columns: int) -> np.ndarray:
-    """Lay uint8 (N, H, W, C) out in rows of `columns`: uint8 (rows * H, columns * W, C)."""
-    rows = len(pixels) // columns
-    _, height, width, channels = pixels.shape
-    grid = pixels[: rows * columns].reshape(rows, columns, height, width, channels)
+    """Lay uint8 (N, H, W, C) out in rows of `columns`: uint8 (rows * H, columns * W, C).
+
+    What the last row lacks is white.
+    """
+    count, height, width, channels = pixels.shape
+    rows = -(-count // columns)
+    grid = np.full((rows * columns, height, width, channels), 255, np.uint8)
+    grid[:count] = pixels
+    grid = grid.reshape(rows, columns, height, width, channels)
     return grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
@@ -87,17 +96,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder (docs/generators/<profile>)")
     args = parser.parse_args()
+    from generators import distance  # torch: not for those who only want a contact sheet
+
     settings = params.load()
     out = args.out or Path("docs/generators") / settings.profile
     real = manifest.read("data/manifests/real", columns=["image", "split"])
-    small = reduce(manifest.pixels(real))
-    in_training = (real["split"] == "train").to_numpy()
+    photographs = manifest.pixels(real)
+    small = reduce(photographs)
+    split = real["split"].to_numpy()
+    in_training = split == "train"
+    valid = distance.features(photographs[split == "valid"][:COMPARED])
+    training = distance.features(photographs[in_training][:COMPARED])
+    floor = distance.kernel_distance(training, valid).value
     rows = []
     for name in settings.generators:
         pixels = manifest.pixels(manifest.read(f"data/manifests/{name}", columns=["image"]))
         sheet = contact_sheet(pixels[: SHEET[0] * SHEET[1]], SHEET[1])
         manifest.write_atomic(out / f"{name}.png", images.encode_png(sheet))
         figures = assess(reduce(pixels), small[in_training], small[~in_training])
+        found = distance.kernel_distance(distance.features(pixels[:COMPARED]), valid)
+        figures |= {"distance": found.value, "distance_error": found.error, "floor": floor}
         rows.append({"generator": name, **figures})
     table = pd.DataFrame(rows).round(3)
     manifest.write_atomic(out / "quality.csv", table.to_csv(index=False).encode())

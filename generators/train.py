@@ -2,7 +2,9 @@
 
 Reads data/manifests/real (train split only) and generators/params.yaml; writes safetensors and a
 card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint, bit for bit,
-because every random draw is named by the number of its step.
+because every random draw is named by the number of its step. Beside it, in <name>.run/: the
+checkpoint, a contact sheet and `distance.csv`, how far samples are from the photographs of the
+valid split (generators/distance.py), so that the distance can be seen falling.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from generators.base import device as best_device
 from generators.base import file_sha256, latents
+from generators.distance import Distance, features, kernel_distance
 from generators.quality import contact_sheet
 from pipeline import images, manifest
 from pipeline import params as params_module
@@ -36,7 +39,11 @@ GANS = ("dcgan", "wgan", "wgan_gp", "lsgan", "pggan")
 TRAINABLE = (*GANS, "ddpm")
 RECIPES = Path("generators/params.yaml")
 CHECKPOINT_SECONDS = 120.0
-SHEET = (2, 10)  # rows and columns of the contact sheet of a run, made at every third checkpoint
+SHEET = (2, 10)  # rows and columns of the contact sheet of a run
+# Samples are looked at and measured every third checkpoint, less often where that would take more
+# than a twentieth of the time.
+LOOK_SECONDS, LOOK_SHARE = 3 * CHECKPOINT_SECONDS, 20
+MEASURED = 256
 
 
 def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any]:
@@ -74,10 +81,10 @@ def make_trainer(
     return GanTrainer(recipe, options, channels, seed, device)
 
 
-def load_faces(folder: str | Path = "data/manifests/real") -> torch.Tensor:
-    """Read the train split as uint8 (N, C, H, W)."""
+def load_faces(split: str = "train", folder: str | Path = "data/manifests/real") -> torch.Tensor:
+    """Read a split as uint8 (N, C, H, W)."""
     frame = manifest.read(folder, columns=["image", "split"])
-    pixels = manifest.pixels(frame[frame["split"] == "train"])
+    pixels = manifest.pixels(frame[frame["split"] == split])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
@@ -123,15 +130,45 @@ def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
 @torch.inference_mode()
 def samples(trainer: Any, count: int) -> np.ndarray:
     """Make `count` images with the averaged generator: uint8 (count, H, W, C)."""
-    seeds = range(count)
+    made = []
     if hasattr(trainer, "pipeline"):
         pipe = trainer.pipeline().to(trainer.device)
-        random = [torch.Generator().manual_seed(seed) for seed in seeds]
-        made = pipe(batch_size=count, generator=random, num_inference_steps=25, output_type="np")
-        return np.rint(made.images * 255).astype(np.uint8)
+        pipe.set_progress_bar_config(disable=True)
+        for seeds in batched(range(count)):
+            random = [torch.Generator().manual_seed(seed) for seed in seeds]
+            found = pipe(len(seeds), random, num_inference_steps=25, output_type="np")
+            made.append(np.rint(found.images * 255).astype(np.uint8))
+        return np.concatenate(made)
     model = trainer.finished()
-    made = model(latents(seeds, (model.latent,)).to(trainer.device))
-    return images.from_unit(made.float().cpu().numpy())
+    for seeds in batched(range(count)):
+        found = model(latents(seeds, (model.latent,)).to(trainer.device))
+        made.append(images.from_unit(found.float().cpu().numpy()))
+    return np.concatenate(made)
+
+
+def batched(seeds: range) -> list[range]:
+    """Cut into ranges of at most 64."""
+    return [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
+
+
+def look(trainer: Any, shown: int, photographs: np.ndarray, floor: Distance, work: Path) -> None:
+    """Write a contact sheet of the run, and a line more of its distance from photographs.
+
+    Args:
+        trainer: the run.
+        shown: images shown so far.
+        photographs: features of photographs that are not trained on, (N, D).
+        floor: the distance of training photographs from these.
+        work: folder of the run.
+    """
+    made = samples(trainer, MEASURED)
+    sheet = contact_sheet(made[: SHEET[0] * SHEET[1]], SHEET[1])
+    manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
+    found = kernel_distance(features(made), photographs)
+    table = work / "distance.csv"
+    old = table.read_text() if table.exists() else "images,distance,error,floor,floor_error\n"
+    numbers = (f"{number:.5g}" for number in (*found, *floor))
+    manifest.write_atomic(table, f"{old}{shown},{','.join(numbers)}\n".encode())
 
 
 def write_card(path: Path, name: str, options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
@@ -171,9 +208,19 @@ def export(trainer: Any, name: str, out: Path, options: Mapping[str, Any],
 
 
 def train(
-    name: str, faces_name: str, options: Mapping[str, Any], faces: torch.Tensor, out: Path
-) -> None:
-    """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one."""
+    name: str, faces_name: str, options: Mapping[str, Any], faces: torch.Tensor, out: Path,
+    unseen: torch.Tensor | None = None,
+) -> None:  # fmt: skip
+    """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one.
+
+    Args:
+        name: one of TRAINABLE.
+        faces_name: what the photographs are called.
+        options: of `recipe_options`.
+        faces: photographs to train on, uint8 (N, C, H, W).
+        out: folder for weights and card; the run works in `<out>.run`.
+        unseen: other photographs, to measure the samples against; nothing is learned from them.
+    """
     _, channels, size, _ = faces.shape
     trainer = make_trainer(name, options, channels, size, best_device())
     work = out.with_name(f"{out.name}.run")
@@ -182,7 +229,12 @@ def train(
     options = {**options, "faces_sha256": digest}
     step = resume(work / "checkpoint.pt", trainer, options)
     per_step, total = trainer.images_per_step, int(options["images"])
-    saved, checkpoints, losses = time.monotonic(), 0, {}
+    if unseen is not None:
+        photographs = features(unseen[:MEASURED].permute(0, 2, 3, 1).numpy())
+        same = features(faces[:MEASURED].permute(0, 2, 3, 1).numpy())
+        floor = kernel_distance(same, photographs)
+    saved = time.monotonic()
+    due, losses = saved + LOOK_SECONDS, {}
     bar = tqdm(total=total, initial=min(step * per_step, total), unit="image", desc=name,
                smoothing=0.1, mininterval=5.0)  # fmt: skip
     with bar:
@@ -200,12 +252,14 @@ def train(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()})
                 save_checkpoint(work / "checkpoint.pt", trainer, step, options)
-                checkpoints += 1
-                if checkpoints % 3 == 0:
-                    sheet = contact_sheet(samples(trainer, SHEET[0] * SHEET[1]), SHEET[1])
-                    manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
-                saved = time.monotonic()
+                start = saved = time.monotonic()
+                if unseen is not None and start >= due:
+                    look(trainer, step * per_step, photographs, floor, work)
+                    saved = time.monotonic()
+                    due = saved + max(LOOK_SECONDS, LOOK_SHARE * (saved - start))
     save_checkpoint(work / "checkpoint.pt", trainer, step, options)
+    if unseen is not None:
+        look(trainer, step * per_step, photographs, floor, work)
     about = {
         "licence": LICENCES.get(faces_name, "the licence of the photographs it was trained on"),
         "training_data": f"{len(faces)} photographs of {faces_name} (train split)",
@@ -239,7 +293,7 @@ def main() -> None:
         )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name
-    train(args.name, profile, options, load_faces(), out)
+    train(args.name, profile, options, load_faces(), out, load_faces("valid"))
 
 
 if __name__ == "__main__":

@@ -40,3 +40,9 @@ def test_a_contact_sheet_keeps_the_order_of_images():
     sheet = quality.contact_sheet(pixels, columns=3)
     assert sheet.shape == (4, 9, 1)
     assert sheet[::2, ::3, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_an_incomplete_row_of_a_contact_sheet_is_white():
+    sheet = quality.contact_sheet(np.zeros((4, 2, 3, 1), np.uint8), columns=3)
+    assert sheet.shape == (4, 9, 1)
+    assert sheet[2:, :, 0].tolist() == [[0] * 3 + [255] * 6] * 2

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -96,3 +97,26 @@ def test_an_unknown_augmentation_is_refused(faces, tmp_path):
     options = {**OPTIONS["pggan"], "augment": ["color"]}
     with pytest.raises(UserError, match=r"\['color'\] is unknown; expected some of colour"):
         training.train("pggan", "orl", options, faces, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "ddpm"])
+def test_measuring_a_run_shows_its_distance_and_changes_nothing(name, faces, tmp_path, monkeypatch):
+    options = OPTIONS[name]
+    training.train(name, "orl", options, faces, tmp_path / "blind")
+    for constant, value in (("CHECKPOINT_SECONDS", -1.0), ("LOOK_SECONDS", -1.0),
+                            ("LOOK_SHARE", 0), ("MEASURED", 12)):  # fmt: skip
+        monkeypatch.setattr(training, constant, value)
+    training.train(name, "orl", options, faces, tmp_path / "seen", faces.flip(3))
+    table = pd.read_csv(tmp_path / "seen.run/distance.csv")
+    assert list(table) == ["images", "distance", "error", "floor", "floor_error"]
+    steps = options["images"] // options["batch"]
+    assert table["images"].nunique() == steps and table["images"].max() == options["images"]
+    assert table.notna().all(axis=None)
+    # Noise is further from photographs than other photographs are.
+    assert (table["distance"] > table["floor"]).all() and table["floor"].nunique() == 1
+    assert (tmp_path / "seen.run/sheet.png").exists()
+    weights = "ddpm/unet/diffusion_pytorch_model" if name == "ddpm" else name
+    blind, seen = (
+        load_file(tmp_path / run / f"{weights}.safetensors") for run in ("blind", "seen")
+    )
+    assert all(torch.equal(blind[key], seen[key]) for key in blind)
