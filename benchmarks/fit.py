@@ -6,6 +6,9 @@ writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.j
 then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
 long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
 nothing again. In file names `family:x` is `family-x`.
+
+With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
+processes which that command starts, together; one of them writes. The recipe does not know of it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -33,13 +38,16 @@ from pipeline import folds
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Fold
 from pipeline.manifest import REAL, write_atomic, write_table
-from pipeline.params import Params
+from pipeline.params import Net, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
 SCORES = Path("scores")
 MODELS = Path("models")
 LOGS = Path("dvclive")
+LAUNCH = "DEEPFD_LAUNCH"
+# Of the processes that `accelerate launch` starts, the one that scores and writes.
+IS_MAIN = os.environ.get("RANK", "0") == "0"
 CLEAN = "none"
 # Libraries whose version can move a score.
 LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
@@ -120,6 +128,20 @@ def score(model: Method, pixels: np.ndarray) -> np.ndarray:
     return values
 
 
+def fit_model(params: Params, name: str, held_out: str, seed: int, fold: Fold) -> Method:
+    """Fit one seed of a method; of several processes, each takes part and gets the same model."""
+    options = params.methods[name]
+    # The method is not part of the name: those that differ in their loss alone then see the same
+    # images in the same order from the same first weights.
+    return load_method(options.method).fit(
+        fold.train,
+        fold.valid,
+        options,
+        seed_for(params.seed, "fit", held_out, seed),
+        log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
+    )
+
+
 def fit_seed(
     params: Params,
     name: str,
@@ -134,17 +156,8 @@ def fit_seed(
     What each step read is recorded from the images it was given: `fit` (learned from), `selection`
     (given to choose a step or a parameter on) and `threshold`.
     """  # fmt: skip
-    options = params.methods[name]
     start = time.perf_counter()
-    # The method is not part of the name: those that differ in their loss alone then see the same
-    # images in the same order from the same first weights.
-    model = load_method(options.method).fit(
-        fold.train,
-        fold.valid,
-        options,
-        seed_for(params.seed, "fit", held_out, seed),
-        log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
-    )
+    model = fit_model(params, name, held_out, seed, fold)
     timing = {"seconds": round(time.perf_counter() - start, 2), "device": device()}
     model.crop = params.faces.crop
     valid = score(model, fold.valid.pixels)
@@ -237,6 +250,11 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     }
     home = MODELS / name / file_name(held_out)
     seeds = seeds_of(params, method)
+    if not IS_MAIN:
+        for seed in seeds:
+            if not _is_done(home / str(seed), base | {"seed": seed}):
+                fit_model(params, name, held_out, seed, folds.load(params, held_out))
+        return
     fold = None
     for seed in seeds:
         recipe, folder = base | {"seed": seed}, home / str(seed)
@@ -291,6 +309,23 @@ def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
     return path.is_file() and path.read_bytes() == _json(recipe)
 
 
+def launch(arguments: list[str]) -> None:
+    """Become the command in DEEPFD_LAUNCH, which starts this module in processes of its own.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    # Those processes do not find it set, and fit.
+    command = shlex.split(os.environ.pop(LAUNCH))
+    try:
+        os.execvp(command[0], [*command, "-m", "benchmarks.fit", *arguments])
+    except OSError as error:
+        raise UserError(
+            f"{LAUNCH} is {' '.join(command)!r}, which cannot be run ({error.strerror}); expected "
+            "a command such as: accelerate launch --multi_gpu --num_processes 4"
+        ) from None
+
+
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Run `python -m benchmarks.fit <method> <held_out>`."""
@@ -299,6 +334,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("held_out", help="a generator, `none` or `family:<name>`")
     args = parser.parse_args(argv)
     params = load_params()
+    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Net):
+        launch([args.method, args.held_out])
     run(params, args.method, args.held_out, folds.data_digest(params))
 
 

@@ -22,7 +22,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 from tqdm import tqdm
 
-from deepfd import data, losses
+from deepfd import data, losses, parallel
 from deepfd.detector import Detector, Network, default_device, initialised
 from pipeline import precision
 from pipeline.errors import UserError
@@ -34,7 +34,10 @@ RULE = "lowest class-balanced valid cross-entropy"
 
 
 class Objective(Protocol):
-    """Draws the batch of a step and returns its loss."""
+    """Draws the batch of a step and returns its loss.
+
+    Inputs are this process's part of the batch, `parallel.gather` gives the answers for all of it.
+    """
 
     def contrastive(self, network: Network) -> Tensor:
         """Loss of a step of the first phase, a scalar."""
@@ -52,9 +55,13 @@ class _Source:
         self.jitter = data.generator(seed_for(seed, "augment"))
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """Return augmented inputs (N, C, H, W) of the images at `positions`."""
+        """Return augmented inputs (N, C, H, W) of the images at `positions`.
+
+        Of several processes, each draws for all images and returns its part.
+        """
         x = data.to_input(self.pixels[positions.to(self.pixels.device)])
-        return data.augment(x, self.jitter).contiguous(memory_format=torch.channels_last)
+        x = parallel.shard(data.augment(x, self.jitter))
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class SampledPairs:
@@ -69,13 +76,15 @@ class SampledPairs:
     def contrastive(self, network: Network) -> Tensor:
         """Contrastive loss of `batch` pairs; each of the two streams is its own forward pass."""
         first, second, same = next(self.pairs)
-        features = [network.d1(self.source.inputs(side))[1] for side in (first, second)]
+        features = [
+            parallel.gather(network.d1(self.source.inputs(side))[1]) for side in (first, second)
+        ]
         return losses.contrastive(*features, same.to(features[0].device), self.margin)
 
     def classifier(self, network: Network) -> Tensor:
         """Cross-entropy of `batch` images, on all weights."""
         positions = next(self.batches)
-        logits = network.d2(network.d1.maps(self.source.inputs(positions)))
+        logits = parallel.gather(network.d2(network.d1.maps(self.source.inputs(positions))))
         return losses.classifier(logits, self.source.labels[positions])
 
 
@@ -103,7 +112,7 @@ class BatchPairs:
     def contrastive(self, network: Network) -> Tensor:
         """Contrastive loss of the pairs of a batch."""
         positions = next(self.batches)
-        _, features = network.d1(self.source.inputs(positions))
+        features = parallel.gather(network.d1(self.source.inputs(positions))[1])
         return self._of_pairs(features, self.source.labels[positions])
 
     def classifier(self, network: Network) -> Tensor:
@@ -111,9 +120,9 @@ class BatchPairs:
         positions = next(self.batches)
         labels = self.source.labels[positions]
         if not self.weight:
-            logits = network.d2(network.d1.maps(self.source.inputs(positions)))
+            logits = parallel.gather(network.d2(network.d1.maps(self.source.inputs(positions))))
             return losses.classifier(logits, labels)
-        logits, features = network(self.source.inputs(positions))
+        logits, features = map(parallel.gather, network(self.source.inputs(positions)))
         return losses.classifier(logits, labels) + self.weight * self._of_pairs(features, labels)
 
     def _of_pairs(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -216,6 +225,9 @@ def fit(
 ) -> tuple[Network, dict[str, object]]:
     """Train a network in two phases and return its best checkpoint.
 
+    Under `accelerate launch` all processes train together (`deepfd.parallel`), and each returns the
+    same network.
+
     Args:
         train: images to learn from.
         valid: images the checkpoint is chosen on, every `validate_every` steps of the second phase
@@ -235,6 +247,7 @@ def fit(
         UserError: a fold lacks a class, shapes differ, or the loss becomes NaN or infinite.
     """
     _check(train, valid)
+    writes = parallel.is_main()  # first of all: of several processes, each takes its own GPU
     device = default_device()
     size, _, channels = train.pixels.shape[1:]
     steps = options.contrastive_steps + options.classifier_steps
@@ -242,17 +255,24 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(deterministic())
         live = None
-        if log is not None:
+        if log is not None and writes:
             from dvclive import Live
 
             live = stack.enter_context(Live(str(log), save_dvc_exp=False, dvcyaml=None))
         network = initialised(
             channels, size, options.width, seed_for(seed, "weights"), architecture, **config
         ).to(device)
+        parallel.prepare(network)
         goal = objective(train, options, seed, device)
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
         progress = stack.enter_context(
-            tqdm(total=steps * options.batch, unit=" images", smoothing=0.1, mininterval=1)
+            tqdm(
+                total=steps * options.batch,
+                unit=" images",
+                smoothing=0.1,
+                mininterval=1,
+                disable=not writes,
+            )
         )
         for step in range(steps):
             # One step: loss, gradient, update.
@@ -264,6 +284,7 @@ def fit(
                 loss = (goal.contrastive if contrastive else goal.classifier)(network)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            parallel.average_gradients(network)
             optimizer.step()
             progress.update(options.batch)
 
