@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline import leash
 from pipeline.errors import TEMPORARY, UserError
 
 Status = Literal["ran", "restored", "unchanged", "busy", "retry", "failed"]
@@ -136,11 +137,11 @@ def execute(
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     process = subprocess.Popen(
-        arguments,
+        leash.command(arguments, GRACE),  # killed though this process may be, no stage is orphaned
         cwd=root,
         # `python` in dvc.yaml is this Python; its output is not held back in a buffer.
         env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -157,6 +158,8 @@ def execute(
         return process.wait(), list(tail)
     finally:
         _stop(process)
+        if process.stdin:
+            process.stdin.close()
         _running.discard(process)
 
 

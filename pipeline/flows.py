@@ -10,8 +10,11 @@ imports this module: `dvc repro` alone never needs Prefect.
 """
 
 import base64
+import multiprocessing
 import os
 import re
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -247,6 +250,17 @@ def task_runner(engine: str, concurrency: int) -> TaskRunner:
     return DaskTaskRunner(address=engine)
 
 
+def _end_with_server() -> None:
+    """End this process when that of `make serve` was killed: it took the server with it."""
+    if parent := multiprocessing.parent_process():  # none for a worker's run, or one by hand
+
+        def wait_for_end() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGKILL)  # the next one marks the run as crashed
+
+        threading.Thread(target=wait_for_end, daemon=True).start()
+
+
 def mark_crashed(run_id: str) -> None:
     """Tell the server that a run was killed, with the round it was in and that round's stages."""
     crashed = Crashed(message="the process was killed; the next run goes on where this one was")
@@ -292,6 +306,7 @@ def generate_and_train(
         engine: threads, dask (workers on this machine) or the address of a Dask scheduler.
         retry_delay: seconds before a lost network is tried again; each next wait is twice as long.
     """
+    _end_with_server()
     try:
         run = params.load()
         _check(run, rounds, generators, methods)

@@ -44,7 +44,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
-from pipeline import growth
+from pipeline import growth, leash
 from pipeline.errors import UserError, one_line
 from pipeline.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
 
@@ -79,10 +79,14 @@ def server(url: str) -> Iterator[None]:
     if where.hostname not in ("127.0.0.1", "localhost", "0.0.0.0", "::1"):
         raise UserError(f"no Prefect server answers at {url} (PREFECT_API_URL); start it there")
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "prefect", "server", "start", "--host"),
-            *(where.hostname, "--port", str(where.port or 4200)),
-        ],
+        leash.command(
+            [
+                *(sys.executable, "-m", "prefect", "server", "start", "--host"),
+                *(where.hostname, "--port", str(where.port or 4200)),
+            ],
+            STOP_SECONDS,
+        ),
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches the runner first: it reports to a living server
     )
@@ -100,11 +104,8 @@ def server(url: str) -> Iterator[None]:
         yield
     finally:
         stopping.set()
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.stdin.close()
+        process.wait()
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -52,6 +53,19 @@ def test_stages_side_by_side_all_reach_the_lock_file(project):
     assert outcomes == ["ran", "ran"]
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     assert set(lock["stages"]) == {"sample@one", "sample@two"}
+
+
+def test_what_a_killed_process_had_started_ends_with_it(tmp_path):
+    stage = "import os, time; print(os.getpid()); time.sleep(600)"
+    code = f"import sys; from pipeline import dag; dag.execute([sys.executable, '-c', {stage!r}], "
+    starter = subprocess.Popen(
+        [sys.executable, "-u", "-c", f"{code}print)"], stdout=subprocess.PIPE, text=True
+    )
+    stage = psutil.Process(int(starter.stdout.readline()))
+    starter.kill()
+    starter.wait()
+    psutil.wait_procs([stage], timeout=60)
+    assert not stage.is_running() or stage.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_failed_stage_says_its_own_last_error_and_whether_to_try_again(project):
