@@ -18,9 +18,11 @@ import diffusers
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from huggingface_hub import constants
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from generators.base import device, file_sha256, load_card, own_noise_only
-from pipeline.errors import UserError
+from pipeline.errors import RetryLater, UserError
 from pipeline.params import DiffusersGenerator
 
 CARD = "card.json"
@@ -77,7 +79,8 @@ def fetch(card: str | Path) -> tuple[Path, str]:
         The pipeline's folder and `source@revision`.
 
     Raises:
-        UserError: no card, no pinned revision, or the hub cannot be reached and the cache lacks it.
+        UserError: no card, no pinned revision, the hub has it not, or neither has an offline cache.
+        RetryLater: the hub cannot be reached now, and the cache lacks it.
     """
     pin = load_card(card)
     source, revision = str(pin.get("source")), str(pin.get("revision"))
@@ -98,7 +101,8 @@ def fetch(card: str | Path) -> tuple[Path, str]:
             cause = error
             if attempt + 1 < ATTEMPTS:
                 time.sleep(WAIT_SECONDS * 2**attempt)
-    raise UserError(
+    absent = isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError)
+    raise (UserError if absent or constants.HF_HUB_OFFLINE else RetryLater)(
         f"{source}@{revision[:8]} could not be fetched ({type(cause).__name__}: {cause}); offline: "
         f"fetch it where there is a network (hf download {source} --revision {revision} "
         "--local-dir DIR) and set `weights: DIR`, or bring the hub's cache and set HF_HUB_OFFLINE=1"

@@ -13,16 +13,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
 import torch
 
 from generators.base import device, file_sha256, latents, load_card, own_noise_only
-from pipeline.errors import UserError
+from pipeline.errors import RetryLater, UserError
 from pipeline.params import HubGenerator
 
 ATTEMPTS = 3
 WAIT_SECONDS = 2.0
+
+
+def _kind(error: Exception) -> type[UserError]:
+    """RetryLater where a network failed or a server did; one that said no will say no again."""
+    refused = isinstance(error, HTTPError) and error.code < 500
+    lost = isinstance(error, URLError | ConnectionError | TimeoutError) and not refused
+    return RetryLater if lost else UserError
 
 
 def fetch(url: str, sha256: str) -> Path:
@@ -31,7 +39,8 @@ def fetch(url: str, sha256: str) -> Path:
     `sha256` is the whole digest, or its first 8 hex digits or more, as torch.hub's file names have.
 
     Raises:
-        UserError: it cannot be fetched, or it has another digest.
+        UserError: it is not to be had or has another digest.
+        RetryLater: the network was lost.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     for attempt in range(ATTEMPTS):
@@ -42,7 +51,7 @@ def fetch(url: str, sha256: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             if attempt + 1 == ATTEMPTS:
-                raise UserError(
+                raise _kind(error)(
                     f"{url} could not be fetched ({error}); offline: fetch it where there is a "
                     "network and put it into checkpoints/ of torch.hub's folder ($TORCH_HOME/hub)"
                 ) from None
@@ -96,7 +105,7 @@ class Hub:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             model.load_state_dict(state)
         except Exception as error:  # URLError, UnpicklingError, whatever its code raises
-            raise UserError(
+            raise _kind(error)(
                 f"{source}@{revision[:8]} does not load ({type(error).__name__}: {error}); "
                 "offline: fetch it where there is a network and bring the folder $TORCH_HOME/hub"
             ) from None

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks.methods.deepfd_residual import NEIGHBOURS, planes, residuals
-from deepfd import data, losses
+from deepfd import data, losses, parallel
 from deepfd import train as training
 from deepfd.d1 import FEATURES
 from deepfd.d2 import D2
@@ -217,12 +217,13 @@ class Pairs:
     def contrastive(self, network: Network) -> Tensor:
         """Contrastive loss of all pairs of a batch."""
         x, labels = next(self.batches)
-        return losses.all_pairs_contrastive(network.d1(x)[1], labels, self.options.margin)
+        features = parallel.gather(network.d1(parallel.shard(x))[1])
+        return losses.all_pairs_contrastive(features, labels, self.options.margin)
 
     def classifier(self, network: Network) -> Tensor:
         """Cross-entropy of a batch plus the weighted contrastive loss of all its pairs."""
         x, labels = next(self.batches)
-        logits, features = network(x)
+        logits, features = map(parallel.gather, network(parallel.shard(x)))
         pairs = losses.all_pairs_contrastive(features, labels, self.options.margin)
         return losses.classifier(logits, labels) + self.options.contrastive_weight * pairs
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import generators
 from generators import diffusion
 from generators.base import file_sha256
-from pipeline.errors import UserError
+from pipeline.errors import RetryLater, UserError
 from pipeline.params import DiffusersGenerator
 
 
@@ -220,3 +220,15 @@ def test_an_unreachable_hub_is_tried_again_and_then_says_what_to_do_offline(tmp_
     with pytest.raises(UserError, match="HF_HUB_OFFLINE=1"):
         generators.load(options(card))
     assert len(waits) == diffusion.ATTEMPTS - 1 and waits[1] > waits[0]
+
+
+def test_a_lost_network_is_for_the_flow_to_try_again(tmp_path, monkeypatch):
+    def lost(*arguments, **options):
+        raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(diffusion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(diffusion.diffusers.DiffusionPipeline, "download", lost)
+    card = tmp_path / "hub.json"
+    card.write_text(json.dumps({"source": "google/ddpm-celebahq-256", "revision": "0" * 40}))
+    with pytest.raises(RetryLater, match="reset by peer"):
+        generators.load(options(card))
