@@ -118,8 +118,9 @@ class Serving:
 
 @pytest.fixture(scope="module")
 def serving(new_project, tmp_path_factory):
-    """Have a served project: server and runner; `two` makes 20 images in 1.5 s."""
+    """Have a served project with a remote; `two` makes 20 images in 1.5 s."""
     serving = Serving(new_project(slow=15), tmp_path_factory.mktemp("prefect"))
+    dvc(serving.project, "remote", "add", "-d", "store", str(tmp_path_factory.mktemp("remote")))
     try:
         serving.start()
         yield serving
@@ -161,7 +162,8 @@ def test_two_rounds_of_a_deployment_leave_nothing_for_dvc_and_all_of_them_in_pre
     # What the operator sees.
     tasks = serving.api("task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
     names = [task["name"] for task in tasks if not task["name"].startswith("round-")]
-    assert sorted(names) == sorted([*STAGES, "publish", "commit"] * 2)
+    assert sorted(names) == sorted([*STAGES, "publish", "commit", "push"] * 2)
+    assert "in sync" in dvc(serving.project, "status", "--cloud")
     artifacts = serving.api("artifacts/filter", {"artifacts": {"type": {"not_any_": ["result"]}}})
     by_key = {}
     for artifact in artifacts:
@@ -275,6 +277,15 @@ def test_names_that_params_has_not_are_refused(flow, project):
     assert "generators: three unknown; params.yaml has one, two" in (
         flow(project, generators=["three"]).message
     )
+
+
+@pytest.mark.long
+def test_rounds_end_when_the_worst_recall_stops_improving(flow, project):
+    for name in ("one", "two"):
+        (project / "weights" / name).write_text("flat")
+    state = flow(project, rounds=5, images_per_round=20, until=1)
+    assert (state.name, state.type.value) == ("No improvement", "COMPLETED")
+    assert pd.read_parquet(project / "benchmarks/history.parquet")["round"].tolist() == [1, 1, 2, 2]
 
 
 @pytest.mark.long
