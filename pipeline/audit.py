@@ -328,6 +328,12 @@ def bits_apart(products: np.ndarray) -> np.ndarray:
     return (BITS - products) / 2
 
 
+def repeated(hashes: np.ndarray, audit: Audit, count: int) -> float:
+    """Return the share of images with a near-duplicate among `count` of them, evenly picked."""
+    picked = hashes[np.linspace(0, len(hashes) - 1, min(count, len(hashes))).astype(int)]
+    return float((bits_apart(closest(picked, picked, skip_self=True)[0]) <= audit.near_bits).mean())
+
+
 def _some(ids: Iterable[str], most: int = 3) -> str:
     """List the first few of some names."""
     ids = list(ids)
@@ -351,8 +357,10 @@ def split_gates(found: Mapping[str, Traces], audit: Audit) -> Iterator[Gate]:
         hashes = np.concatenate([one.hashes for one in kind.values()])
         place = rows["source"] + "/" + rows["split"]
         homes = place.groupby(rows["digest"]).transform("nunique")
-        limit = audit.near_duplicate if real else audit.collapse
         for name in kind:
+            limit = audit.near_duplicate
+            if not real:
+                limit = audit.collapse + repeated(found[REAL].hashes, audit, len(kind[name].hashes))
             own = (rows["source"] == name).to_numpy()
             twice = rows[own & (homes > 1).to_numpy()]
             evidence = f"{len(twice)} images stand in another split or source too"
@@ -438,19 +446,22 @@ def _named(ids: pd.Series) -> str:
 def generator_gates(name: str, fake: Traces, real: Traces, audit: Audit) -> Iterator[Gate]:
     """Yield collapse and copying of one generator.
 
-    Collapse is the share of its images that have a near-duplicate among its images. Copying is the
+    Collapse is the share of its images that have a near-duplicate among its images, beyond that of
+    the photographs: those show the same person in the same pose twice too. Copying is the
     share of its images that are nearer to a training photograph than 95 % of the training
     photographs are to their nearest other one (so photographs themselves would have 5 %); distance
     is ||a - b|| of standardised thumbnails, sqrt(2 - 2 correlation).
     """
+    # The more pictures, the more of them have a neighbour: as many of either.
+    count = min(len(fake.hashes), len(real.hashes))
+    share, usual = (repeated(one.hashes, audit, count) for one in (fake, real))
     best, where = closest(fake.hashes, fake.hashes, skip_self=True)
-    bits = bits_apart(best)
-    share, at = (bits <= audit.near_bits).mean(), int(bits.argmin())
-    ids = fake.rows["image_id"]
+    at, ids = int(best.argmax()), fake.rows["image_id"]
     yield judge(
-        "collapse", name, share, audit.collapse,
-        f"{share:.1%} of {len(bits)} images have a near-duplicate (<= {audit.near_bits} of {BITS} "
-        f"bits); nearest: {ids[at]} and {ids[where[at]]}, {bits[at]:.0f} bits",
+        "collapse", name, share, audit.collapse + usual,
+        f"{share:.1%} of {count} images have a near-duplicate among them (<= {audit.near_bits} of "
+        f"{BITS} bits), {usual:.1%} of as many photographs; nearest: {ids[at]} and "
+        f"{ids[where[at]]}, {bits_apart(best[at]):.0f} bits",
     )  # fmt: skip
 
     train = (real.rows["split"] == "train").to_numpy()
