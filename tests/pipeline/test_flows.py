@@ -296,7 +296,7 @@ def test_stopping_ends_a_run_in_hand_and_tells_the_server_before_that_stops(serv
     wait_until(lambda: parts.exists() and len(list(parts.iterdir())) > there)
     family = psutil.Process(serving.process.pid).children(recursive=True)
     assert serving.stop() == 0
-    assert not [p for p in family if is_alive(p)]
+    wait_until(lambda: not any(map(is_alive, family)), 30)
     assert "connection attempts failed" not in serving.log.read_text()
     serving.start()
     assert serving.flows()[-1]["state"]["type"] == "CRASHED"
