@@ -1,9 +1,9 @@
 """Metrics of one cell of the matrix, and their bootstrap intervals.
 
-Everything takes weights, so that a bootstrap resample is a row of counts on scores that were sorted
-once: a cell's 1000 resamples cost milliseconds. Positive class: fake (label 1). An image is called
-fake iff its score >= the threshold. Tied scores move together, as in scikit-learn. What is not
-defined (the precision of a detector that calls nothing fake) is NaN, with its reason, never 0.
+Everything takes weights, so that a bootstrap resample is a column of counts on scores that were
+sorted once: a cell's 1000 resamples cost milliseconds. Positive class: fake (label 1). An image is
+called fake iff its score >= the threshold. Tied scores move together, as in scikit-learn. What is
+not defined (the precision of a detector that calls nothing fake) is NaN, with its reason, never 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from pipeline.seeds import seed_for
 
 BINS = 10
-CHUNK = 2_000_000
+# Resamples are measured so many counts at a time: about what a core's cache holds.
+CHUNK = 100_000
 CONFIDENCE = 0.95
 
 NO_FAKES = "no fakes"
@@ -32,6 +33,8 @@ METRICS = {
     "eer": ("fake", "real"),
     "tpr_at_fpr_01": ("fake", "real"),
     "tpr_at_fpr_05": ("fake", "real"),
+    "oracle_recall": ("fake", "real"),
+    "oracle_fpr": ("fake", "real"),
     "ece": ("fake", "real"),
     "brier": ("fake", "real"),
 }
@@ -49,15 +52,15 @@ def at_threshold(
         labels: int (N,), 1 = fake.
         scores: float (N,).
         threshold: fake iff score >= threshold.
-        weights: float (B, N), one row per resample.
+        weights: float (N, B), one column per resample.
 
     Returns:
         metric -> float (B,), NaN where a denominator is 0.
     """
     called = scores >= threshold
     fake = labels == 1
-    kinds = np.stack([called & fake, called & ~fake, ~called & fake, ~called & ~fake], axis=1)
-    tp, fp, fn, tn = (weights @ kinds.astype(np.float64)).T  # floats, since BLAS knows no bools
+    kinds = np.stack([called & fake, called & ~fake, ~called & fake, ~called & ~fake])
+    tp, fp, fn, tn = kinds.astype(np.float64) @ weights  # floats, since BLAS knows no bools
     return {
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
@@ -74,59 +77,78 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict
     (0, 0) before them:
     ap = sum_k (tpr_k - tpr_(k-1)) precision_k; auc = area under the ROC by the trapezoid rule;
     eer = the fpr at which the ROC, joined by straight lines, crosses fpr = 1 - tpr;
-    tpr_at_fpr_x = the largest tpr_k with fpr_k <= x (a point that exists, no interpolation).
+    tpr_at_fpr_x = the largest tpr_k with fpr_k <= x (a point that exists, no interpolation);
+    oracle_recall and oracle_fpr = tpr_k and fpr_k at the point of the largest tpr_k - fpr_k (of
+    several the one that calls the fewest fake): what the best threshold would give, chosen with
+    the labels of these very images, as no detector can.
 
     Args:
-        labels: int (N,), 1 = fake; both classes present in every row of weights.
+        labels: int (N,), 1 = fake; both classes present in every column of weights.
         scores: float (N,).
-        weights: float (B, N).
+        weights: float (N, B).
 
     Returns:
-        metric -> float (B,).
+        metric -> float (B,); `oracle_threshold` too, infinite where nothing is best called fake.
     """
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order], scores[order]
-    weights = weights[:, order]
-    # Weighted counts of fakes and of all images called fake at each operating point, (B, K).
-    tps = np.cumsum(weights * (labels == 1), axis=1)
-    called = np.cumsum(weights, axis=1)
+    weights = weights[order]
+    # Weighted counts of fakes and of all images called fake at each operating point, (K, B).
+    tps = np.cumsum(weights * (labels == 1)[:, None], axis=0)
+    called = np.cumsum(weights, axis=0)
     ends = np.append(scores[1:] != scores[:-1], True)  # the last image of each tie
     if not ends.all():
-        tps, called = tps[:, ends], called[:, ends]
+        tps, called = tps[ends], called[ends]
     fps = called - tps
-    fakes, reals = tps[:, -1], fps[:, -1]
+    fakes, reals = tps[-1], fps[-1]
     new_tps, new_fps = tps.copy(), fps.copy()
-    new_tps[:, 1:] -= tps[:, :-1]
-    new_fps[:, 1:] -= fps[:, :-1]
+    new_tps[1:] -= tps[:-1]
+    new_fps[1:] -= fps[:-1]
     precision = np.divide(tps, called, out=np.zeros_like(tps), where=called > 0)
+    tpr, fpr = tps * reals, fps * fakes  # times fakes * reals: whole numbers, so ties are exact
+    best, oracle_recall, oracle_fpr = _oracle(tpr, fpr, fakes * reals)
     return {
-        "ap": np.einsum("bk,bk->b", new_tps, precision) / fakes,
-        "auc": np.einsum("bk,bk->b", new_fps, tps - new_tps / 2) / (fakes * reals),
-        "eer": _eer(tps, fps, fakes, reals),
+        "ap": np.einsum("kb,kb->b", new_tps, precision) / fakes,
+        "auc": np.einsum("kb,kb->b", new_fps, tps - new_tps / 2) / (fakes * reals),
+        "eer": _eer(tpr, fpr, fakes * reals),
         "tpr_at_fpr_01": _tpr_at(0.01, tps, fps, fakes, reals),
         "tpr_at_fpr_05": _tpr_at(0.05, tps, fps, fakes, reals),
+        "oracle_recall": oracle_recall,
+        "oracle_fpr": oracle_fpr,
+        "oracle_threshold": np.where(best < 0, np.inf, scores[ends][best]),
     }
 
 
-def _eer(tps: np.ndarray, fps: np.ndarray, fakes: np.ndarray, reals: np.ndarray) -> np.ndarray:
-    """Find where the ROC, from (0, 0) on, crosses fpr = 1 - tpr; counts (B, K), totals (B,)."""
-    rows = np.arange(len(tps))
+def _at(points: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Take one point (K, B) of each resample; index -1 is the origin, where nothing is called."""
+    return np.where(index < 0, 0.0, points[index, np.arange(points.shape[1])])
+
+
+def _oracle(
+    tpr: np.ndarray, fpr: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the point of the largest tpr - fpr; rates (K, B) times `scale` (B,)."""
+    gain = tpr - fpr
+    best = gain.argmax(axis=0)
+    best = np.where(_at(gain, best) > 0, best, -1)
+    return best, _at(tpr, best) / scale, _at(fpr, best) / scale
+
+
+def _eer(tpr: np.ndarray, fpr: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Find where the ROC, from (0, 0) on, crosses fpr = 1 - tpr; rates (K, B) times `scale`."""
     # fpr + tpr - 1 grows from -1 to 1: the first point where it is not below 0, and the one before.
-    beyond = (tps * reals[:, None] + fps * fakes[:, None] < (fakes * reals)[:, None]).sum(axis=1)
-    before = beyond - 1  # -1: the point before is the origin
-    fpr, tpr = fps[rows, beyond] / reals, tps[rows, beyond] / fakes
-    fpr_before = np.where(before < 0, 0.0, fps[rows, before] / reals)
-    tpr_before = np.where(before < 0, 0.0, tps[rows, before] / fakes)
-    below, above = 1 - fpr_before - tpr_before, fpr + tpr - 1
-    return fpr_before + below / (below + above) * (fpr - fpr_before)
+    beyond = (tpr + fpr < scale).sum(axis=0)
+    after, before = ([_at(rate, i) / scale for rate in (fpr, tpr)] for i in (beyond, beyond - 1))
+    below, above = 1 - before[0] - before[1], after[0] + after[1] - 1
+    return before[0] + below / (below + above) * (after[0] - before[0])
 
 
 def _tpr_at(
     limit: float, tps: np.ndarray, fps: np.ndarray, fakes: np.ndarray, reals: np.ndarray
 ) -> np.ndarray:
-    """Largest tpr among the points with fpr <= limit, 0 where there is none."""
-    points = (fps <= (limit * reals + 1e-9)[:, None]).sum(axis=1)
-    return np.where(points > 0, tps[np.arange(len(tps)), points - 1] / fakes, 0.0)
+    """Largest tpr among the points with fpr <= limit, 0 where there is none; counts (K, B)."""
+    points = (fps <= limit * reals + 1e-9).sum(axis=0)
+    return _at(tps, points - 1) / fakes
 
 
 def calibration(
@@ -140,46 +162,47 @@ def calibration(
     Args:
         labels: int (N,), 1 = fake.
         scores: float (N,) in [0, 1].
-        weights: float (B, N).
+        weights: float (N, B).
 
     Returns:
         metric -> float (B,).
     """
     bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
-    excess = np.zeros((len(scores), BINS))
-    excess[np.arange(len(scores)), bins] = scores - labels
-    total = weights.sum(axis=1)
+    excess = np.zeros((BINS, len(scores)))
+    excess[bins, np.arange(len(scores))] = scores - labels
+    total = weights.sum(axis=0)
     return {
-        "ece": _ratio(np.abs(weights @ excess).sum(axis=1), total),
-        "brier": _ratio(weights @ (scores - labels) ** 2, total),
+        "ece": _ratio(np.abs(excess @ weights).sum(axis=0), total),
+        "brier": _ratio((scores - labels) ** 2 @ weights, total),
     }
 
 
 def measure(
     labels: np.ndarray, scores: np.ndarray, threshold: float, weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """All metrics of one cell, once per row of weights (one row of ones by default).
+    """All metrics of one cell, once per column of weights (one column of ones by default).
 
     Args:
         labels: int (N,), 1 = fake; a class may be missing, its metrics are then NaN.
         scores: float (N,).
         threshold: fake iff score >= threshold.
-        weights: float (B, N).
+        weights: float (N, B).
 
     Returns:
-        metric -> float (B,).
+        metric -> float (B,), and `oracle_threshold`.
     """
     if weights is None:
-        weights = np.ones((1, len(labels)))
+        weights = np.ones((len(labels), 1))
     values = at_threshold(labels, scores, threshold, weights)
     present = {name for name, label in (("fake", 1), ("real", 0)) if (labels == label).any()}
     if present == {"fake", "real"}:
         values |= ranking(labels, scores, weights) | calibration(labels, scores, weights)
-    undefined = np.full(len(weights), np.nan)
-    return {
+    undefined = np.full(weights.shape[1], np.nan)
+    found = {
         name: values[name] if present.issuperset(needs) else undefined
         for name, needs in METRICS.items()
     }
+    return found | {"oracle_threshold": values.get("oracle_threshold", undefined)}
 
 
 def why_undefined(labels: np.ndarray, values: dict[str, np.ndarray]) -> str:
@@ -197,46 +220,73 @@ def why_undefined(labels: np.ndarray, values: dict[str, np.ndarray]) -> str:
 
 
 def resample_counts(n: int, resamples: int, base: int, *names: str) -> np.ndarray:
-    """Draw how often each of `n` images occurs in each bootstrap resample of size `n`.
+    """Draw how often each of `n` things occurs in each bootstrap resample of size `n`.
 
     The draw depends on `base` and `names` alone: two methods tested on the same images get the same
     resamples, so that their difference is a paired one.
 
     Returns:
-        float64 (resamples, n), rows sum to n.
+        float64 (n, resamples), columns sum to n.
     """
     rng = np.random.default_rng(seed_for(base, "bootstrap", *names))
-    draws = rng.integers(0, n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(draws.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)
+    draws = rng.integers(0, n, size=(resamples, n)) * resamples + np.arange(resamples)[:, None]
+    return np.bincount(draws.ravel(), minlength=n * resamples).reshape(n, resamples).astype(float)
 
 
-def intervals(
+def replicates(
     labels: np.ndarray, scores: np.ndarray, threshold: float, counts: np.ndarray
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals at 95 %, the classes resampled apart (stratified).
+) -> np.ndarray:
+    """Every metric in every resample.
 
     Args:
         labels: int (N,), 1 = fake.
         scores: float (N,).
         threshold: fake iff score >= threshold.
-        counts: float (B, N) of `resample_counts`, drawn per class.
+        counts: float (N, B) of `resample_counts`, drawn per class (stratified).
 
     Returns:
-        metric -> (low, high), over the resamples in which the metric is defined; NaN if in none.
+        float (metrics, B), in the order of METRICS; NaN where a metric is not defined.
     """
-    rows = max(1, CHUNK // max(1, counts.shape[1]))
+    step = max(1, CHUNK // max(1, len(counts)))
     parts = [
-        measure(labels, scores, threshold, counts[start : start + rows])
-        for start in range(0, len(counts), rows)
+        measure(labels, scores, threshold, counts[:, start : start + step])
+        for start in range(0, counts.shape[1], step)
     ]
+    return np.stack([np.concatenate([part[name] for part in parts]) for name in METRICS])
+
+
+def over_seeds(tables: np.ndarray, seed_counts: np.ndarray) -> np.ndarray:
+    """Second level of the hierarchical bootstrap: resample the seeds, and average over them.
+
+    All seeds are tested on the same images, so a resample of the images is one for all of them:
+    replicate b is the mean, over the seeds drawn in b, of the metric in image resample b.
+
+    Args:
+        tables: float (S, ..., B), the replicates of each seed, on the same image resamples.
+        seed_counts: float (S, B) of `resample_counts`.
+
+    Returns:
+        float (..., B); NaN where the metric of a seed that was drawn is.
+    """
+    drawn = seed_counts.reshape(len(tables), *(1,) * (tables.ndim - 2), -1)
+    return np.where(drawn > 0, tables * drawn, 0.0).sum(axis=0) / len(tables)
+
+
+def interval(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile intervals at 95 % of replicates (..., B), over those that are defined.
+
+    Returns:
+        low and high, float (...); NaN where no replicate is defined.
+    """
     tail = (1 - CONFIDENCE) / 2
-    table = np.stack([np.concatenate([part[name] for part in parts]) for name in METRICS])
-    low, high = np.full(len(METRICS), np.nan), np.full(len(METRICS), np.nan)
-    whole = ~np.isnan(table).any(axis=1)
-    low[whole], high[whole] = np.quantile(table[whole], [tail, 1 - tail], axis=1)
-    for row in np.flatnonzero(~whole & ~np.isnan(table).all(axis=1)):
-        low[row], high[row] = np.nanquantile(table[row], [tail, 1 - tail])
-    return {name: (float(a), float(b)) for name, a, b in zip(METRICS, low, high, strict=True)}
+    low, high = np.full(table.shape[:-1], np.nan), np.full(table.shape[:-1], np.nan)
+    gaps = np.isnan(table)
+    whole, none = ~gaps.any(axis=-1), gaps.all(axis=-1)
+    # Quantiles with gaps are slow, and few metrics have any.
+    for rows, quantile in ((whole, np.quantile), (~whole & ~none, np.nanquantile)):
+        if rows.any():
+            low[rows], high[rows] = quantile(table[rows], [tail, 1 - tail], axis=-1)
+    return low, high
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -28,6 +28,8 @@ from pipeline.errors import UserError
 PATH = Path("params.yaml")
 NONE = "none"
 FAMILY_PREFIX = "family:"
+# Folder of what is made with a family held out, beside those of generators.
+FAMILIES = "families"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Component = Literal["R", "G", "B", "H", "S", "V", "Y", "Cb", "Cr"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -426,7 +428,8 @@ class Params(Model):
         if "real" in self.other_reals:
             raise ValueError("other_reals.real: the name is taken; choose another")
         for name in self.generators:
-            if name in ("real", NONE, *(f"real_{other}" for other in self.other_reals)):
+            taken = ("real", NONE, FAMILIES, *(f"real_{other}" for other in self.other_reals))
+            if name in taken:
                 raise ValueError(f"generators.{name}: the name is taken; choose another")
         if len(self.generators) < 2:
             raise ValueError("generators: leave-one-out needs at least 2 generators")
@@ -461,8 +464,28 @@ class Params(Model):
         return left
 
     def held_outs(self) -> tuple[str, ...]:
-        """Every `held_out` of the benchmark: each generator, then none."""
+        """Every generator, then none: the rows of the leave-one-generator-out matrix."""
         return (*self.generators, NONE)
+
+    def family_held_outs(self) -> tuple[str, ...]:
+        """`family:<name>` of every family whose absence leaves something to train on."""
+        names = self.families if len(self.families) > 1 else ()
+        return tuple(FAMILY_PREFIX + name for name in names)
+
+    def fold_of(self, held_out: str) -> str:
+        """Return the fold that is fitted for `held_out`.
+
+        To leave out a family of one generator is to leave out that generator: it is not fitted
+        twice. Any other `held_out` is its own fold.
+        """
+        family = held_out.removeprefix(FAMILY_PREFIX)
+        members = [name for name, g in self.generators.items() if g.family == family]
+        alone = held_out.startswith(FAMILY_PREFIX) and len(members) == 1
+        return members[0] if alone else held_out
+
+    def folds(self) -> tuple[str, ...]:
+        """Every `held_out` that is fitted, each once: families of two or more after the others."""
+        return tuple(dict.fromkeys(map(self.fold_of, self.held_outs() + self.family_held_outs())))
 
 
 def _explain(error: ValidationError, path: Path) -> str:
