@@ -5,7 +5,10 @@ writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.j
 `recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
 then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
 long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
-nothing again. In file names `family:x` is `family-x`.
+nothing again. In file names `family:x` is `families/x`.
+
+`python -m benchmarks.fit <method> families` does so for every family of two or more generators: a
+family of one is left out where its generator is (`Params.fold_of`).
 
 With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
 processes which that command starts, together; one of them writes. The recipe does not know of it.
@@ -36,9 +39,9 @@ from benchmarks.perturb import perturb
 from benchmarks.thresholds import threshold_by
 from pipeline import folds
 from pipeline.errors import UserError, one_line
-from pipeline.folds import Fold
+from pipeline.folds import Fold, file_name
 from pipeline.manifest import REAL, write_atomic, write_table
-from pipeline.params import Net, Params
+from pipeline.params import FAMILIES, FAMILY_PREFIX, Net, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
@@ -75,11 +78,6 @@ SCHEMA = pa.schema(
 )
 
 
-def file_name(held_out: str) -> str:
-    """Name of a held-out in files and stages: `family:x` becomes `family-x`."""
-    return held_out.replace(":", "-")
-
-
 def scores_path(method: str, held_out: str, folder: Path = SCORES) -> Path:
     """Path of the scores of one fit."""
     return folder / f"{method}-{file_name(held_out)}.parquet"
@@ -105,8 +103,9 @@ def seeds_of(params: Params, method: type[Method]) -> tuple[int, ...]:
 
 def device() -> str:
     """Describe what a fit runs on: the GPU's name, or the kind and number of CPU threads."""
-    import torch
-
+    torch = sys.modules.get("torch")  # a method that does without is spared its import
+    if torch is None:
+        return f"{platform.machine()} CPU"
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
@@ -185,20 +184,21 @@ def fit_seed(
 
 
 def score_test(
-    params: Params, model: Method, fold: Fold, perturbation: str, recipe: dict[str, Any],
-    folder: Path,
-) -> pa.Table:  # fmt: skip
+    params: Params, model: Method, fold: Fold, perturbation: str, pixels: np.ndarray, folder: Path
+) -> pa.Table:
     """Score the test images under one perturbation, the same for photographs and fakes.
 
     Args:
         params: the checked params.yaml.
         model: the detector that `folder` holds.
         fold: holds the test images.
-        perturbation: a name of `benchmarks.perturb`, or `none`.
-        recipe: what the detector was made by.
-        folder: where its threshold.json lies.
+        perturbation: what was done to them.
+        pixels: what they are now, uint8 (N, H, W, C).
+        folder: where the detector's threshold.json and recipe.json lie.
     """
-    facts = json.loads((folder / "threshold.json").read_text())
+    facts, recipe = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("threshold", "recipe")
+    )
     families, test = {n: g.family for n, g in params.generators.items()}, fold.test
     same = {
         "method": recipe["method"],
@@ -216,7 +216,7 @@ def score_test(
         "label": test.labels,
         "generator": test.generators,
         "family": [families.get(generator, REAL) for generator in test.generators],
-        "score": score(model, perturb(perturbation, test.pixels, test.ids)),
+        "score": score(model, pixels),
         **{name: [value] * len(test) for name, value in same.items()},
     }
     return pa.table(columns).select(SCHEMA.names).cast(SCHEMA)
@@ -250,18 +250,17 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     }
     home = MODELS / name / file_name(held_out)
     seeds = seeds_of(params, method)
+    fold, models = None, {}
     if not IS_MAIN:
         for seed in seeds:
             if not _is_done(home / str(seed), base | {"seed": seed}):
-                fit_model(params, name, held_out, seed, folds.load(params, held_out))
+                fold = fold or folds.load(params, held_out)
+                fit_model(params, name, held_out, seed, fold)
         return
-    fold = None
     for seed in seeds:
         recipe, folder = base | {"seed": seed}, home / str(seed)
         title = f"fit: {name}, {held_out} held out, seed {seed}"
-        done = _is_done(folder, recipe)
-        todo = [p for p in params.perturbations if not (done and _scores_of(folder, p).is_file())]
-        if not todo:
+        if _is_done(folder, recipe):
             print(f"{title}: there already", file=sys.stderr)
             continue
         fold = fold or folds.load(params, held_out)
@@ -270,19 +269,28 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
             file=sys.stderr,
         )
         start = time.perf_counter()
-        place = folder if done else home / f".{seed}.tmp"
-        if done:
-            model = method.load(folder)
-        else:
-            shutil.rmtree(place, ignore_errors=True)
-            model = fit_seed(params, name, held_out, seed, fold, recipe, place)
-        for perturbation in todo:
-            table = score_test(params, model, fold, perturbation, recipe, place)
-            write_table(_scores_of(place, perturbation), table)
-        if not done:
-            shutil.rmtree(folder, ignore_errors=True)
-            place.rename(folder)
+        place = home / f".{seed}.tmp"
+        shutil.rmtree(place, ignore_errors=True)
+        models[seed] = fit_seed(params, name, held_out, seed, fold, recipe, place)
+        table = score_test(params, models[seed], fold, CLEAN, fold.test.pixels, place)
+        write_table(_scores_of(place, CLEAN), table)
+        shutil.rmtree(folder, ignore_errors=True)
+        place.rename(folder)
         print(f"{title}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    # The test images are perturbed once for all seeds.
+    for perturbation in params.perturbations:
+        left = [seed for seed in seeds if not _scores_of(home / str(seed), perturbation).is_file()]
+        if not left:
+            continue
+        print(f"fit: {name}, {held_out} held out: scoring under {perturbation}", file=sys.stderr)
+        fold = fold or folds.load(params, held_out)
+        pixels = perturb(perturbation, fold.test.pixels, fold.test.ids)
+        for seed in left:
+            folder = home / str(seed)
+            if seed not in models:
+                models[seed] = method.load(folder)
+            table = score_test(params, models[seed], fold, perturbation, pixels, folder)
+            write_table(_scores_of(folder, perturbation), table)
     for other in home.iterdir():
         if other.name not in map(str, seeds):
             shutil.rmtree(other)
@@ -292,6 +300,25 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         for perturbation in params.perturbations
     ]
     write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
+
+
+def run_families(params: Params, name: str, data: str) -> None:
+    """Fit with each family of two or more generators held out; see `run`.
+
+    What was made with a family that is no longer there goes.
+    """
+    held_outs = [fold for fold in params.folds() if fold.startswith(FAMILY_PREFIX)]
+    known = {held_out.removeprefix(FAMILY_PREFIX) for held_out in held_outs}
+    models, scores = MODELS / name / FAMILIES, SCORES / f"{name}-{FAMILIES}"
+    for folder in (models, scores):
+        folder.mkdir(parents=True, exist_ok=True)
+    for held_out in held_outs:
+        run(params, name, held_out, data)
+    if not IS_MAIN:
+        return
+    for path in (*models.iterdir(), *scores.iterdir()):
+        if path.stem not in known:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _scores_of(folder: Path, perturbation: str) -> Path:
@@ -331,12 +358,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run `python -m benchmarks.fit <method> <held_out>`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("method", help="an entry of `methods` in params.yaml")
-    parser.add_argument("held_out", help="a generator, `none` or `family:<name>`")
+    parser.add_argument("held_out", help="a generator, `none`, `family:<name>` or `families`")
     args = parser.parse_args(argv)
     params = load_params()
     if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Net):
         launch([args.method, args.held_out])
-    run(params, args.method, args.held_out, folds.data_digest(params))
+    data = folds.data_digest(params)
+    if args.held_out == FAMILIES:
+        run_families(params, args.method, data)
+    else:
+        run(params, args.method, args.held_out, data)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""From per-image scores to results.parquet: the leave-one-generator-out matrix.
+"""From per-image scores to results.parquet: the leave-one-out matrix, and who is better than whom.
 
-`python -m benchmarks.matrix` reads scores/<method>-<held_out>.parquet for every method and held-out
-that params.yaml names, and writes benchmarks/results.parquet (one row per method, held-out,
-generator tested on, perturbation and seed), benchmarks/metrics.json (`dvc metrics show`) and
-benchmarks/plots/*.csv (`dvc plots show`). Nothing is fitted, nothing is read from a folder listing.
+`python -m benchmarks.matrix` reads scores/ for every method and fold that params.yaml names, and
+writes benchmarks/results.parquet, benchmarks/comparisons.parquet (see `benchmarks.comparisons`),
+benchmarks/metrics.json (`dvc metrics show`) and benchmarks/plots/*.csv (`dvc plots show`). Nothing
+is fitted, nothing is read from a folder listing.
+
+results.parquet has one row per method, held-out, generator tested on, perturbation and seed, and
+one more whose `seed` is -1: the mean over the seeds, with an interval over seeds and images. A
+method that draws nothing is fitted once: `seeds` says how many fits a row sums up. `held_out` is a
+generator, `none` or `family:<name>`, for every family; `fold` is the held-out of the scores that a
+row is made of: for a family of one generator that of the generator, which is fitted once.
 """
 
 from __future__ import annotations
@@ -11,7 +17,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +26,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
+from benchmarks.comparisons import Measured, compare
 from benchmarks.fit import CLEAN, SCHEMA, SCORES, scores_path
-from benchmarks.metrics import METRICS, intervals, measure, resample_counts, why_undefined
+from benchmarks.metrics import (
+    METRICS,
+    interval,
+    measure,
+    over_seeds,
+    replicates,
+    resample_counts,
+    why_undefined,
+)
 from pipeline.errors import UserError, one_line
 from pipeline.folds import REAL_PREFIX
 from pipeline.manifest import REAL, write_atomic, write_table
-from pipeline.params import NONE, Params
+from pipeline.params import FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
 
 RESULTS = Path("benchmarks/results.parquet")
+COMPARISONS = Path("benchmarks/comparisons.parquet")
 HEADLINES = Path("benchmarks/metrics.json")
 PLOTS = Path("benchmarks/plots")
-FIT_KEYS = ["method", "held_out", "seed", "perturbation"]
+# Fits that differ in their seed alone.
+FIT_KEYS = ["method", "held_out", "perturbation"]
+# The `seed` of a row that sums up all seeds.
+ALL_SEEDS = -1
 
 RESULTS_SCHEMA = pa.schema(
     [
@@ -41,6 +60,8 @@ RESULTS_SCHEMA = pa.schema(
         ("generator", pa.string()),
         ("perturbation", pa.string()),
         ("seed", pa.int64()),
+        ("seeds", pa.int64()),
+        ("fold", pa.string()),
         ("family", pa.string()),
         ("seen", pa.bool_()),
         ("round", pa.int64()),
@@ -49,6 +70,7 @@ RESULTS_SCHEMA = pa.schema(
         ("n_train", pa.int64()),
         ("threshold", pa.float64()),
         ("threshold_rule", pa.string()),
+        ("oracle_threshold", pa.float64()),
         *((f"{name}{end}", pa.float64()) for name in METRICS for end in ("", "_low", "_high")),
         ("undefined", pa.string()),
         ("code", pa.string()),
@@ -65,7 +87,7 @@ def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
     """
     frames = []
     for method in params.methods:
-        for held_out in params.held_outs():
+        for held_out in params.folds():
             path = scores_path(method, held_out, folder)
             if not path.is_file():
                 raise UserError(
@@ -85,58 +107,105 @@ def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
     return pa.concat_tables(frames).unify_dictionaries().to_pandas()
 
 
-def cells(params: Params, scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the rows of results.parquet, in the order of params.yaml.
+class Draws:
+    """Bootstrap resamples by name, each drawn once: the same images are drawn alike everywhere."""
+
+    def __init__(self, resamples: int, base: int) -> None:
+        self.resamples, self.base = resamples, base
+        self._drawn: dict[tuple[int, tuple[str, ...]], np.ndarray] = {}
+
+    def of(self, n: int, *names: str) -> np.ndarray:
+        """Return float (n, resamples), see `resample_counts`."""
+        key = n, names
+        if key not in self._drawn:
+            self._drawn[key] = resample_counts(n, self.resamples, self.base, *names)
+        return self._drawn[key]
+
+    def of_seeds(self, held_out: str, seeds: int) -> np.ndarray:
+        """Return float (seeds, resamples): all methods draw the same seeds of a fold.
+
+        The fits of a fold that have a seed in common have their first weights and the order of
+        their images in common too, where the methods allow.
+        """
+        return self.of(seeds, "seeds", held_out)
+
+    def of_images(self, images: pd.DataFrame) -> np.ndarray:
+        """Return float (N, resamples) for a cell's images, the classes drawn apart."""
+        sizes = images.groupby("generator", sort=False, observed=True).size()
+        return np.vstack([self.of(n, str(name)) for name, n in sizes.items()])
+
+
+def images_of(fit: pd.DataFrame, generator: str) -> pd.DataFrame:
+    """Return the scored images of a cell, in the order in which they are resampled.
 
     The cell of a generator compares its test fakes with the test photographs; the cell of another
     collection (`real:<name>`) has photographs alone, and so a false-positive rate alone.
     """
-    draws: dict[tuple[str, int], np.ndarray] = {}
+    names = (generator,) if generator.startswith(REAL_PREFIX) else (REAL, generator)
+    parts = [fit[fit["generator"] == name] for name in names]
+    # The order of the images decides which one a draw means: their ids, whatever the file's.
+    return pd.concat([part.sort_values("image_id", kind="stable") for part in parts])
 
-    def counts(name: str, n: int) -> np.ndarray:
-        if (name, n) not in draws:
-            draws[name, n] = resample_counts(n, params.matrix.bootstrap, params.seed, name)
-        return draws[name, n]
 
-    for _, fit in scores.groupby(FIT_KEYS, sort=False, observed=True):
-        # The order of the images decides which one a draw means: their ids, whatever the file's.
-        fit = fit.sort_values("image_id", kind="stable")
-        groups = dict(list(fit.groupby("generator", sort=False, observed=True)))
-        trained = params.training_generators(str(fit["held_out"].iloc[0]))
-        for name in (*params.generators, *(REAL_PREFIX + other for other in params.other_reals)):
-            parts = [(name, groups.get(name, fit[:0]))]
-            if not name.startswith(REAL_PREFIX):
-                parts.insert(0, (REAL, groups[REAL]))
-            images = pd.concat([part for _, part in parts])
-            labels, values = images["label"].to_numpy(), images["score"].to_numpy()
-            first = fit.iloc[0]
-            threshold = float(first["threshold"])
-            point = measure(labels, values, threshold)
-            drawn = np.hstack([counts(part_name, len(part)) for part_name, part in parts])
-            bounds = intervals(labels, values, threshold, drawn)
-            row = {
-                **{key: first[key] for key in FIT_KEYS},
-                "generator": name,
-                "family": params.generators[name].family if name in params.generators else REAL,
-                "seen": name in trained,
-                "round": params.round,
+def _one(values: list[float]) -> float:
+    """Return the value that all have, NaN where they differ."""
+    return values[0] if len(set(values)) == 1 else float("nan")
+
+
+def cell(
+    fits: list[pd.DataFrame], generator: str, held_out: str, draws: Draws
+) -> tuple[list[dict[str, Any]], Measured]:
+    """Measure one cell.
+
+    Args:
+        fits: the scores of each seed.
+        generator: the generator tested on, or `real:<name>`.
+        held_out: names the draw of seeds.
+        draws: the resamples.
+
+    Returns:
+        A row per seed, then the one that sums them up; and of this one the replicates.
+    """
+    rows, tables = [], []
+    for fit in fits:
+        images = images_of(fit, generator)
+        labels, values = images["label"].to_numpy(), images["score"].to_numpy()
+        threshold = float(fit["threshold"].iloc[0])
+        point = measure(labels, values, threshold)
+        tables.append(replicates(labels, values, threshold, draws.of_images(images)))
+        rows.append(
+            {
+                "seed": int(fit["seed"].iloc[0]),
+                "seeds": 1,
                 "n_real": int((labels == 0).sum()),
                 "n_fake": int((labels == 1).sum()),
-                **{k: first[k] for k in ("n_train", "threshold_rule", "code", "data")},
                 "threshold": threshold,
                 "undefined": why_undefined(labels, point),
+                **{name: float(value[0]) for name, value in point.items()},
             }
-            for metric in METRICS:
-                row[metric] = float(point[metric][0])
-                defined = not np.isnan(row[metric])
-                row[f"{metric}_low"], row[f"{metric}_high"] = (
-                    bounds[metric] if defined else (np.nan, np.nan)
-                )
-            yield row
+        )
+    whole = {
+        **rows[0],
+        "seed": ALL_SEEDS,
+        "seeds": len(rows),
+        # Every seed has its own threshold: no one value stands for several.
+        **{k: _one([row[k] for row in rows]) for k in ("threshold", "oracle_threshold")},
+        "undefined": "; ".join(dict.fromkeys(r["undefined"] for r in rows if r["undefined"])),
+        **{metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS},
+    }
+    together = over_seeds(np.stack(tables), draws.of_seeds(held_out, len(rows)))
+    low, high = interval(np.stack([*tables, together]))
+    for index, row in enumerate([*rows, whole]):
+        for metric, bottom, top in zip(METRICS, low[index], high[index], strict=True):
+            defined = not np.isnan(row[metric])
+            row[f"{metric}_low"], row[f"{metric}_high"] = (
+                (float(bottom), float(top)) if defined else (np.nan, np.nan)
+            )
+    return [*rows, whole], Measured(np.array([whole[name] for name in METRICS]), together)
 
 
-def build(params: Params, scores: pd.DataFrame) -> pd.DataFrame:
-    """Build results.parquet's rows from per-image scores.
+def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Build the rows of results.parquet and of comparisons.parquet from per-image scores.
 
     Args:
         params: the checked params.yaml.
@@ -145,24 +214,56 @@ def build(params: Params, scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: a fit without photographs to compare with.
     """
-    total = len(scores[FIT_KEYS].drop_duplicates()) * (
-        len(params.generators) + len(params.other_reals)
-    )
-    rows = tqdm(cells(params, scores), total=total, desc="matrix", unit="cell", mininterval=2)
-    return pa.Table.from_pylist(list(rows), RESULTS_SCHEMA).to_pandas()
+    draws = Draws(params.matrix.bootstrap, params.seed)
+    generators = (*params.generators, *(REAL_PREFIX + other for other in params.other_reals))
+    rows, unseen = [], {}
+    groups = list(scores.groupby(FIT_KEYS, sort=False, observed=True))
+    for (method, fold, perturbation), same in tqdm(groups, desc="matrix", unit="fold"):
+        fits = [fit for _, fit in same.groupby("seed", observed=True)]
+        trained = params.training_generators(fold)
+        found = []
+        for name in generators:
+            measured, together = cell(fits, name, fold, draws)
+            about = {
+                "method": method,
+                "perturbation": perturbation,
+                "generator": name,
+                "fold": fold,
+                "family": params.generators[name].family if name in params.generators else REAL,
+                "seen": name in trained,
+                "round": params.round,
+                **{k: same[k].iloc[0] for k in ("n_train", "threshold_rule", "code", "data")},
+            }
+            found += [about | row for row in measured]
+            if perturbation == CLEAN and name in params.generators and name not in trained:
+                unseen[method, fold, name] = together
+        # A family of one generator is left out where that is.
+        alike = (name for name in params.family_held_outs() if params.fold_of(name) == fold)
+        for held_out in dict.fromkeys((fold, *alike)):
+            rows += [row | {"held_out": held_out} for row in found]
+    results = pa.Table.from_pylist(rows, RESULTS_SCHEMA).to_pandas()
+    return results, compare(params, unseen)
+
+
+def clean_cells(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that sum up all seeds on clean images."""
+    return results[(results["seed"] == ALL_SEEDS) & (results["perturbation"] == CLEAN)]
 
 
 def held_out_cells(results: pd.DataFrame) -> pd.DataFrame:
     """Return the matrix proper: each method on the generator that it never saw, clean images."""
-    return results[
-        (results["held_out"] == results["generator"]) & (results["perturbation"] == CLEAN)
-    ]
+    clean = clean_cells(results)
+    return clean[clean["held_out"] == clean["generator"]]
+
+
+def held_out_families(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the same by family: each method on every generator of the family it never saw."""
+    clean = clean_cells(results)
+    return clean[clean["held_out"] == FAMILY_PREFIX + clean["family"]]
 
 
 def headlines(results: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Sum each method up: mean and worst over held-out generators, of means over seeds."""
-    clean = held_out_cells(results)
-    cell = clean.groupby(["method", "held_out"], sort=False)[["recall", "fpr", "auc"]].mean()
     return {
         str(method): {
             "recall_mean": float(part["recall"].mean()),
@@ -171,15 +272,14 @@ def headlines(results: pd.DataFrame) -> dict[str, dict[str, float]]:
             "auc_worst": float(part["auc"].min()),
             "fpr_mean": float(part["fpr"].mean()),
         }
-        for method, part in cell.groupby(level="method", sort=False)
+        for method, part in held_out_cells(results).groupby("method", sort=False)
     }
 
 
 def plot_table(results: pd.DataFrame) -> pd.DataFrame:
     """Make the rows of the DVC plot: recall and AUC of each method on each held-out generator."""
-    clean = held_out_cells(results)
-    table = clean.groupby(["method", "held_out"], sort=False)[["recall", "auc"]].mean()
-    table = table.reset_index()
+    columns = ["method", "held_out", "recall", "auc"]
+    table = held_out_cells(results)[columns].reset_index(drop=True)
     # One bar each: DVC's templates have one axis for names.
     table.insert(0, "cell", table["method"] + " on " + table["held_out"])
     return table
@@ -189,15 +289,17 @@ def plot_table(results: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Write results.parquet, metrics.json and the plots' data."""
     params = load_params()
-    results = build(params, read_scores(params))
+    results, compared = build(params, read_scores(params))
     write_table(RESULTS, pa.Table.from_pandas(results, RESULTS_SCHEMA, preserve_index=False))
+    table = pa.Table.from_pandas(compared, COMPARISONS_SCHEMA, preserve_index=False)
+    write_table(COMPARISONS, table)
     write_atomic(HEADLINES, (json.dumps(headlines(results), indent=1) + "\n").encode())
     text = io.StringIO()
     plot_table(results).to_csv(text, index=False)
     write_atomic(PLOTS / "held_out.csv", text.getvalue().encode())
     print(
-        f"matrix: {len(results)} rows ({len(params.methods)} methods, "
-        f"{len(params.held_outs())} held-outs of which one is {NONE}) in {RESULTS}",
+        f"matrix: {len(results)} rows ({len(params.methods)} methods, {len(params.folds())} folds) "
+        f"in {RESULTS}",
         file=sys.stderr,
     )
 

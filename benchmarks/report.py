@@ -23,13 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.fit import CLEAN, LIBRARIES
-from benchmarks.matrix import RESULTS, RESULTS_SCHEMA, held_out_cells
+from benchmarks.fit import LIBRARIES
+from benchmarks.matrix import RESULTS, RESULTS_SCHEMA, clean_cells, held_out_cells
 from pipeline import images, manifest
 from pipeline.errors import UserError, one_line
 from pipeline.folds import MANIFESTS, REAL_PREFIX
 from pipeline.manifest import write_atomic
-from pipeline.params import NONE, Params
+from pipeline.params import Params
 from pipeline.params import load as load_params
 
 OUT = Path("benchmarks/report")
@@ -165,11 +165,9 @@ def cells_table(results: pd.DataFrame, params: Params) -> Table:
 
 def seen_table(results: pd.DataFrame, params: Params) -> Table:
     """Recall and AUC on generators seen in training against the held-out one, means over cells."""
-    clean = results[
-        (results["perturbation"] == CLEAN)
-        & results["generator"].isin(list(params.generators))
-        & (results["held_out"] != NONE)
-    ]
+    clean = clean_cells(results)
+    names = list(params.generators)
+    clean = clean[clean["generator"].isin(names) & clean["held_out"].isin(names)]
     rows = []
     for method in params.methods:
         mine = clean[clean["method"] == method]
@@ -187,7 +185,7 @@ def seen_table(results: pd.DataFrame, params: Params) -> Table:
 
 def fpr_table(results: pd.DataFrame, params: Params) -> Table:
     """False-positive rates on the test photographs and on other collections."""
-    clean = results[results["perturbation"] == CLEAN]
+    clean = clean_cells(results)
     rows = []
     for method in params.methods:
         for held_out in params.held_outs():
@@ -203,7 +201,7 @@ def fpr_table(results: pd.DataFrame, params: Params) -> Table:
 
 def cross_tables(results: pd.DataFrame, params: Params) -> dict[str, Table]:
     """Recall of each method, trained without the row, tested on the column; * = never seen."""
-    clean = results[results["perturbation"] == CLEAN]
+    clean = clean_cells(results)
     tables = {}
     for method in params.methods:
         mine = clean[clean["method"] == method]

@@ -36,9 +36,9 @@ from tqdm import tqdm
 
 from pipeline import images, manifest
 from pipeline.errors import UserError, one_line
-from pipeline.folds import MANIFESTS, REAL_PREFIX, ids_digest, sources
+from pipeline.folds import MANIFESTS, REAL_PREFIX, file_name, ids_digest, sources
 from pipeline.manifest import REAL
-from pipeline.params import FAMILY_PREFIX, Audit, Params
+from pipeline.params import Audit, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
@@ -568,8 +568,8 @@ def audit_reads(
     ids = manifest_ids(params, folder)
     gates = []
     for method in params.methods:
-        for held_out in params.held_outs():
-            home = models / method / held_out.replace(FAMILY_PREFIX, "family-")
+        for held_out in params.folds():
+            home = models / method / file_name(held_out)
             records = sorted(home.glob("[0-9]*/reads.json"))
             if not records:
                 raise UserError(f"{home} holds no <seed>/reads.json; run the fit (dvc repro)")

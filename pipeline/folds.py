@@ -21,7 +21,7 @@ import pandas as pd
 from pipeline import manifest
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import REAL, SPLITS
-from pipeline.params import Params
+from pipeline.params import FAMILIES, FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
 
 MANIFESTS = Path("data/manifests")
@@ -78,14 +78,28 @@ class Fold:
         Returns:
             `digest` (see `ids_digest`), `n`, and `counts`: generator -> split -> number, by the
             manifests and not by the name of the variable the images came in.
+
+        Raises:
+            UserError: an id that no image of the fold has.
         """
         names = {}
         for part in (self.train, self.valid, self.test):
             names.update(zip(part.ids.tolist(), part.generators.tolist(), strict=True))
+        if foreign := [str(i) for i in ids if i not in names]:
+            raise UserError(
+                f"{len(foreign)} of {len(ids)} image ids that were read are none of the fold (the "
+                f"first: {foreign[0]}); expected images of its train, valid or test split: pass on "
+                "the ids that the method was given"
+            )
         counts: dict[str, dict[str, int]] = {}
         for (name, split), n in sorted(Counter((names[i], self.splits[i]) for i in ids).items()):
             counts.setdefault(name, {})[split] = n
         return {"digest": ids_digest(ids), "n": len(ids), "counts": counts}
+
+
+def file_name(held_out: str) -> str:
+    """Name of a held-out in files: `family:x` becomes `families/x`."""
+    return held_out.replace(FAMILY_PREFIX, f"{FAMILIES}/")
 
 
 def ids_digest(ids: np.ndarray) -> str:

@@ -1,8 +1,8 @@
 """Stage `history`: the matrix of every round of growth, in one table.
 
 Reads params.yaml and benchmarks/results.parquet, writes benchmarks/history.parquet: one row per
-round, method, held-out generator and seed. The rows of the round in hand take the place of those it
-had, so a round that is done again after a kill is there once.
+round, method, held-out generator and seed (-1: the mean over the seeds). The rows of the round in
+hand take the place of those it had, so a round that is done again after a kill is there once.
 """
 
 from __future__ import annotations

@@ -395,6 +395,8 @@ class Matrix(Model):
 
     threshold: Threshold
     bootstrap: Annotated[int, Field(ge=10)]
+    # Pairs of methods that are compared on every held-out; on the mean over them all pairs are.
+    compare: tuple[tuple[Name, Name], ...] = ()
 
 
 class Params(Model):

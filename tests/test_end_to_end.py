@@ -65,7 +65,8 @@ class Repository:
                 "batch": 8, "lr": 0.001,
             },
         }  # fmt: skip
-        values["matrix"]["bootstrap"] = 20
+        values["fit"]["seeds"] = [0, 1]
+        values["matrix"] |= {"bootstrap": 20, "compare": [["deepfd", "spectrum"]]}
         # Nobody trained these generators: their faces are much alike.
         values["audit"]["warn"] = ["collapse", "near_duplicate"]
         self.values = values
@@ -75,10 +76,10 @@ class Repository:
             who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
             subprocess.run(["git", *who, *command], cwd=folder, check=True)
 
-    def add(self, name, seed):
+    def add(self, name, seed, family=None):
         """Add one entry to `generators:` and nothing else."""
         write_weights(self.folder / f"generators/weights/{name}.safetensors", seed)
-        entry = {"adapter": "dcgan", "family": name, "images": 40, "batch": 20}
+        entry = {"adapter": "dcgan", "family": family or name, "images": 40, "batch": 20}
         weights = f"generators/weights/{name}.safetensors"
         self.values["generators"][name] = entry | {"weights": weights}
         self.write()
@@ -126,8 +127,11 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     assert {"faces", "sample@one", "sample@two", "folds", "matrix", "report"} <= ran
     fits = {f"fit@{m}-{h}" for m in ("spectrum", "deepfd") for h in ("one", "two")}
     assert fits | {"fit-none@spectrum-none", "fit-none@deepfd-none"} <= ran
+    assert {f"fit-family@{method}-families" for method in ("spectrum", "deepfd")} <= ran
     first = repo.results()
-    assert len(first) == 2 * 3 * 2
+    # Of spectrum one seed and the sum, of deepfd two and the sum; two generators, none, two
+    # families; tested on two generators.
+    assert len(first) == (2 + 3) * 5 * 2
     diagonal = first[(first.held_out == first.generator) & (first.perturbation == "none")]
     matrix = diagonal.pivot_table(index="method", columns="held_out", values="recall")
     assert matrix.shape == (2, 2) and matrix.notna().all(axis=None)
@@ -149,7 +153,7 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     # its fits have shown what they had to.)
     del repo.values["methods"]["deepfd"]
     samples = repo.digest("data/manifests/one/*"), repo.digest("data/manifests/two/*")
-    repo.add("three", 3)
+    repo.add("three", 3, family="one")
     ran = stages_run(repo.dvc("repro"))
     assert {stage for stage in ran if stage.startswith("sample")} == {"sample@three"}
     assert {f"fit@spectrum-{held}" for held in ("one", "two", "three")} <= ran
@@ -157,7 +161,13 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     assert (repo.digest("data/manifests/one/*"), repo.digest("data/manifests/two/*")) == samples
     assert set(repo.results()["method"]) == {"spectrum"}
     assert set(repo.results()["generator"]) == {"one", "two", "three"}
-    assert set(repo.results()["held_out"]) == {"one", "two", "three", "none"}
+    families = {"family:one", "family:two"}
+    assert set(repo.results()["held_out"]) == {"one", "two", "three", "none"} | families
+    # A family of two is a fold of its own, whose training is without both.
+    folds = repo.results().set_index("held_out")["fold"].to_dict()
+    assert (folds["family:one"], folds["family:two"]) == ("family:one", "two")
+    scores = pd.read_parquet(tmp_path / "scores/spectrum-families/one.parquet")
+    assert set(scores["held_out"]) == {"family:one"} and set(scores["n_train"]) == {26 + 39}
 
     # And gone from every result, which is then the same as before, bit for bit.
     repo.remove("three")
@@ -165,6 +175,7 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     assert not any(stage.startswith("sample") or "three" in stage for stage in ran)
     before = first[first["method"] == "spectrum"].reset_index(drop=True)
     pd.testing.assert_frame_equal(repo.results(), before, check_exact=True)
+    assert not list((tmp_path / "scores/spectrum-families").iterdir())
     assert "three" not in (tmp_path / "benchmarks/report/index.html").read_text()
     assert "three" not in (tmp_path / "benchmarks/metrics.json").read_text()
 

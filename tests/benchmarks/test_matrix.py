@@ -10,27 +10,35 @@ from benchmarks import fit, matrix
 from benchmarks.metrics import METRICS
 from pipeline.errors import UserError
 
+PLAIN = {"method": "plain", "classifier_steps": 2, "batch": 8, "lr": 0.001}
+
 
 @pytest.fixture(scope="module")
 def scores():
-    """Scores of two methods with every held-out: noise, better where the generator was seen."""
+    """Scores with every fold: noise, better where the generator was seen.
+
+    `dct` draws nothing and has one seed, `plain` has three.
+    """
     import pandas as pd
 
     rows = []
     rng = np.random.default_rng(0)
-    for method in ("spectrum", "dct"):
-        for held_out in ("a", "b", "c", "none"):
+    unseen = {"a": "a", "b": "b", "c": "c", "none": "", "family:y": "ab"}
+    for method, seed in (("dct", 0), ("plain", 0), ("plain", 1), ("plain", 2)):
+        for held_out in unseen:
             for generator in ("real", "a", "b", "c", "real:elsewhere"):
                 fake = generator in "abc"
-                shift = (2.0 if held_out != generator else 0.7) * fake
+                shift = (0.7 if generator in unseen[held_out] else 2.0) * fake
+                shift += 0.4 * (method == "plain") * fake
                 values = 1 / (1 + np.exp(-rng.normal(shift - 1, 1, 40)))
                 for i, value in enumerate(values):
                     rows.append(
                         {
                             "image_id": f"{generator}-{i}", "label": int(fake),
                             "generator": generator, "family": "y", "method": method,
-                            "held_out": held_out, "seed": 0, "perturbation": "none",
-                            "score": value, "threshold": 0.6, "threshold_rule": "fpr <= 0.05",
+                            "held_out": held_out, "seed": seed, "perturbation": "none",
+                            "score": value, "threshold": 0.6 + 0.01 * seed,
+                            "threshold_rule": "fpr <= 0.05",
                             "n_train": 80, "code": "c", "data": "d",
                         }
                     )  # fmt: skip
@@ -39,26 +47,78 @@ def scores():
 
 @pytest.fixture
 def params(small_profile):
-    return small_profile(other_reals={"elsewhere": {"path": "-", "crop": "center"}})[0]
+    params = small_profile(
+        other_reals={"elsewhere": {"path": "-", "crop": "center"}},
+        methods={"dct": {"method": "dct"}, "plain": PLAIN},
+    )[0]
+    return params.model_copy(
+        update={"matrix": params.matrix.model_copy(update={"compare": (("plain", "dct"),)})}
+    )
 
 
 @pytest.fixture
-def results(params, scores):
+def built(params, scores):
     return matrix.build(params, scores)
 
 
-def test_one_row_per_fit_and_generator_with_the_columns_of_the_schema(results):
+@pytest.fixture
+def results(built):
+    return built[0]
+
+
+def test_one_row_per_fit_and_generator_and_one_for_all_seeds(results):
     assert list(results.columns) == matrix.RESULTS_SCHEMA.names
     keys = ["method", "held_out", "generator", "perturbation", "seed"]
-    assert len(results) == 2 * 4 * 4 and not results.duplicated(keys).any()
+    # 4 folds of generators and none, 2 families; 4 columns; 1 + 1 rows of dct and 3 + 1 of plain.
+    assert len(results) == (4 + 2) * 4 * (2 + 4) and not results.duplicated(keys).any()
+    assert results.groupby(["method", "seed"])["seeds"].unique().explode().to_dict() == {
+        ("dct", -1): 1, ("dct", 0): 1,
+        ("plain", -1): 3, ("plain", 0): 1, ("plain", 1): 1, ("plain", 2): 1,
+    }  # fmt: skip
     seen = results[results["seen"]]
     assert not (seen["held_out"] == seen["generator"]).any()
+    assert not (seen["held_out"] == "family:" + seen["family"]).any()
     assert (results[results["held_out"] == "none"]["generator"] != "real").all()
 
 
+def test_a_family_of_one_generator_has_the_rows_of_that_generators_fold(results):
+    assert set(results["held_out"]) == {"a", "b", "c", "none", "family:x", "family:y"}
+    folds = results.groupby("held_out")["fold"].unique().explode().to_dict()
+    assert folds.pop("family:x") == "c" and all(held == fold for held, fold in folds.items())
+    alone, alike = (
+        results[results["held_out"] == held].drop(columns="held_out").reset_index(drop=True)
+        for held in ("c", "family:x")
+    )
+    assert alone.equals(alike)
+    families = matrix.held_out_families(results)
+    assert set(zip(families["held_out"], families["generator"], strict=True)) == {
+        ("family:y", "a"), ("family:y", "b"), ("family:x", "c"),
+    }  # fmt: skip
+
+
+def test_the_row_of_all_seeds_is_their_mean_with_an_interval_that_is_no_narrower(results):
+    keys = ["held_out", "generator"]
+    plain = results[(results["method"] == "plain") & results["n_fake"].gt(0)]
+    each = plain[plain["seed"] >= 0].groupby(keys)
+    whole = plain[plain["seed"] == matrix.ALL_SEEDS].set_index(keys)
+    for name in METRICS:
+        mean = each[name].mean()
+        assert np.allclose(whole.loc[mean.index, name], mean, atol=1e-12)
+    # Every seed has its own threshold, and their mean is none.
+    assert whole["threshold"].isna().all() and whole["oracle_threshold"].isna().all()
+    dct = results[results["method"] == "dct"].groupby([*keys, "perturbation"])
+    for _, (one, same) in dct.apply(lambda rows: [rows.iloc[0], rows.iloc[1]]).items():
+        assert one.drop("seed").equals(same.drop("seed"))
+
+
 def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, scores):
-    for _, row in results[~results["generator"].str.startswith("real:")].iterrows():
-        fit_scores = scores[(scores.method == row.method) & (scores.held_out == row.held_out)]
+    rows = results[~results["generator"].str.startswith("real:") & (results["seed"] >= 0)]
+    for _, row in rows.iterrows():
+        fit_scores = scores[
+            (scores.method == row.method)
+            & (scores.held_out == row.fold)
+            & (scores.seed == row.seed)
+        ]
         cell = fit_scores[fit_scores.generator.isin(["real", row.generator])]
         called = cell.score >= row.threshold
         expected = {
@@ -76,13 +136,22 @@ def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, sco
         assert (row.n_real, row.n_fake) == (40, 40)
         for name in METRICS:
             assert row[f"{name}_low"] <= row[f"{name}_high"], name
-            # Resampling adds to a calibration error: its interval may lie above the value.
-            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] or name == "ece", name
+            # Resampling adds to a calibration error: its interval may lie above the value. The
+            # oracle's point jumps about.
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] or name in (
+                "ece",
+                "oracle_recall",
+                "oracle_fpr",
+            ), name
+        called = cell.score >= row.oracle_threshold
+        assert row.oracle_recall == called[cell.label == 1].mean()
+        assert row.oracle_fpr == called[cell.label == 0].mean()
+        assert row.oracle_recall - row.oracle_fpr >= row.recall - row.fpr - 1e-12
 
 
 def test_another_collection_has_a_false_positive_rate_and_nothing_else(results):
     others = results[results["generator"] == "real:elsewhere"]
-    assert len(others) == 8 and (others["n_fake"] == 0).all() and not others["seen"].any()
+    assert len(others) == 6 * 6 and (others["n_fake"] == 0).all() and not others["seen"].any()
     assert others["fpr"].notna().all() and others["fpr_low"].notna().all()
     rest = [f"{m}{end}" for m in METRICS if m != "fpr" for end in ("", "_low", "_high")]
     assert others[rest].isna().all(axis=None)
@@ -91,32 +160,58 @@ def test_another_collection_has_a_false_positive_rate_and_nothing_else(results):
 
 def test_the_order_of_the_scores_does_not_matter(params, scores, results):
     shuffled = scores.sample(frac=1, random_state=0)
-    again = matrix.build(params, shuffled).set_index(["method", "held_out", "generator"])
-    expected = results.set_index(["method", "held_out", "generator"])
+    keys = ["method", "held_out", "generator", "seed"]
+    again = matrix.build(params, shuffled)[0].set_index(keys)
+    expected = results.set_index(keys)
     assert again.loc[expected.index].equals(expected)
 
 
 def test_adding_a_generator_moves_no_other_number(params, scores, results):
-    fewer = params.model_copy(update={"generators": {n: params.generators[n] for n in ("a", "b")}})
-    part = matrix.build(fewer, scores[(scores.generator != "c") & (scores.held_out != "c")])
-    kept = results[(results.generator != "c") & (results.held_out != "c")].reset_index(drop=True)
-    assert part.equals(kept)
+    fewer = params.model_copy(update={"generators": {n: params.generators[n] for n in ("a", "c")}})
+    left = scores[(scores.generator != "b") & ~scores.held_out.isin(["b", "family:y"])]
+    part = matrix.build(fewer, left)[0]
+    kept = results[(results.generator != "b") & results.held_out.isin(["a", "c", "none"])]
+    part = part[part.held_out.isin(["a", "c", "none"])].reset_index(drop=True)
+    assert part.equals(kept.reset_index(drop=True))
 
 
 def test_headlines_are_means_and_minima_over_held_out_generators(results):
     head = matrix.headlines(results)
     cells = matrix.held_out_cells(results)
-    for method in ("spectrum", "dct"):
+    for method in ("dct", "plain"):
         recall = cells[cells["method"] == method]["recall"]
         assert len(recall) == 3
         assert head[method]["recall_mean"] == pytest.approx(recall.mean())
         assert head[method]["recall_worst"] == recall.min()
 
 
+def test_comparisons_are_differences_of_the_rows_of_results(built):
+    results, compared = built
+    cells = matrix.held_out_cells(results).set_index(["method", "held_out"])
+    assert set(compared["held_out"]) == {"mean", "a", "b", "c", "family:y"}
+    for _, row in compared.iterrows():
+        if row.held_out == "mean":
+            a, b = (cells.loc[method][row.metric].mean() for method in (row.a, row.b))
+        elif row.held_out.startswith("family:"):
+            of = matrix.held_out_families(results)
+            of = of[of["held_out"] == row.held_out].groupby("method")[row.metric].mean()
+            a, b = of[row.a], of[row.b]
+        else:
+            a, b = (cells.loc[(method, row.held_out), row.metric] for method in (row.a, row.b))
+        assert (row.value_a, row.value_b) == pytest.approx((a, b), abs=1e-12)
+        assert row.difference == pytest.approx(a - b, abs=1e-12)
+        assert row.low <= row.difference <= row.high and row.p <= row.p_corrected <= 1
+
+
+def test_a_method_set_without_a_compared_method_leaves_that_pair_out(params, scores):
+    one = params.model_copy(update={"methods": {"dct": params.methods["dct"]}})
+    assert matrix.build(one, scores[scores.method == "dct"])[1].empty
+
+
 def test_missing_damaged_and_foreign_scores_are_clear_errors(params, tmp_path):
-    with pytest.raises(UserError, match=r"spectrum-a\.parquet not found"):
+    with pytest.raises(UserError, match=r"dct-a\.parquet not found"):
         matrix.read_scores(params, tmp_path)
-    path = fit.scores_path("spectrum", "a", tmp_path)
+    path = fit.scores_path("dct", "a", tmp_path)
     path.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged"):
         matrix.read_scores(params, tmp_path)

@@ -45,7 +45,7 @@ def results():
                 value = 0.9 - 0.1 * m - 0.05 * h - (0.3 if held_out == generator else 0)
                 row = dict.fromkeys(matrix.RESULTS_SCHEMA.names, "x") | {
                     "method": method, "held_out": held_out, "generator": generator,
-                    "perturbation": "none", "seed": 0, "family": "y", "round": 0,
+                    "perturbation": "none", "seed": matrix.ALL_SEEDS, "family": "y", "round": 0,
                     "seen": not real and held_out != generator, "n_train": 80, "threshold": 0.6,
                     "threshold_rule": "fpr <= 0.05", "undefined": "",
                     "n_real": 40, "n_fake": 0 if real else 30 + g,
