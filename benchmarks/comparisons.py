@@ -99,7 +99,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of some pairs on some held-outs, corrected for their number by metric."""
     for metric in METRICS:
-        index = list(MEASURED).index(metric)
+        index = MEASURED.index(metric)
         rows = []
         for a, b in pairs:
             for held_out in held_outs:

@@ -31,8 +31,9 @@ from benchmarks.comparisons import Measured, compare
 from benchmarks.fit import CLEAN, SCHEMA, SCORES, scores_path
 from benchmarks.metrics import (
     METRICS,
+    Side,
+    combine,
     interval,
-    measure,
     over_seeds,
     replicates,
     resample_counts,
@@ -40,7 +41,7 @@ from benchmarks.metrics import (
 )
 from pipeline.errors import UserError, one_line
 from pipeline.folds import REAL_PREFIX
-from pipeline.manifest import REAL, write_atomic, write_table
+from pipeline.manifest import REAL, is_real, write_atomic, write_table
 from pipeline.params import FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
 
@@ -129,22 +130,55 @@ class Draws:
         """
         return self.of(seeds, "seeds", held_out)
 
-    def of_images(self, images: pd.DataFrame) -> np.ndarray:
-        """Return float (N, resamples) for a cell's images, the classes drawn apart."""
-        sizes = images.groupby("generator", sort=False, observed=True).size()
-        return np.vstack([self.of(n, str(name)) for name, n in sizes.items()])
 
+class Scored:
+    """The scores of one fit: each source's images summed up once, for all the cells they are in."""
 
-def images_of(fit: pd.DataFrame, generator: str) -> pd.DataFrame:
-    """Return the scored images of a cell, in the order in which they are resampled.
+    def __init__(self, scores: pd.DataFrame, draws: Draws) -> None:
+        # The order of the images decides which one a draw means: their ids, whatever the file's.
+        ordered = scores.sort_values("image_id", kind="stable")
+        groups = ordered.groupby("generator", observed=True)["score"]
+        self.values = {str(name): values.to_numpy() for name, values in groups}
+        self.seed, self.threshold = int(scores["seed"].iloc[0]), float(scores["threshold"].iloc[0])
+        self.draws = draws
+        self.real = self.drawn(REAL)
 
-    The cell of a generator compares its test fakes with the test photographs; the cell of another
-    collection (`real:<name>`) has photographs alone, and so a false-positive rate alone.
-    """
-    names = (generator,) if generator.startswith(REAL_PREFIX) else (REAL, generator)
-    parts = [fit[fit["generator"] == name] for name in names]
-    # The order of the images decides which one a draw means: their ids, whatever the file's.
-    return pd.concat([part.sort_values("image_id", kind="stable") for part in parts])
+    def drawn(self, source: str) -> Side:
+        """Sum the images of a generator, or of a collection of photographs, up per resample."""
+        values = self.values[source]
+        counts = self.draws.of(len(values), source)
+        return Side.of(int(not is_real(source)), values, self.threshold, counts)
+
+    def once(self, source: str) -> Side:
+        """Sum them up as they are."""
+        values = self.values[source]
+        ones = np.ones((len(values), 1))
+        return Side.of(int(not is_real(source)), values, self.threshold, ones)
+
+    def cell(self, generator: str) -> tuple[dict[str, Any], np.ndarray]:
+        """Measure the cell of a generator, or of another collection, and its replicates.
+
+        A generator's test fakes are compared with the test photographs; another collection has
+        photographs alone, and so a false-positive rate alone.
+        """
+        if is_real(generator):
+            found = combine(None, self.once(generator))
+            table = replicates(None, self.drawn(generator))
+            n_real, n_fake = len(self.values[generator]), 0
+        else:
+            found = combine(self.once(generator), self.once(REAL))
+            table = replicates(self.drawn(generator), self.real)
+            n_real, n_fake = len(self.values[REAL]), len(self.values[generator])
+        row = {
+            "seed": self.seed,
+            "seeds": 1,
+            "n_real": n_real,
+            "n_fake": n_fake,
+            "threshold": self.threshold,
+            "undefined": why_undefined(n_fake, found),
+            **{name: float(value[0]) for name, value in found.items()},
+        }
+        return row, table
 
 
 def _one(values: list[float]) -> float:
@@ -153,7 +187,7 @@ def _one(values: list[float]) -> float:
 
 
 def cell(
-    fits: list[pd.DataFrame], generator: str, held_out: str, draws: Draws
+    fits: list[Scored], generator: str, held_out: str, draws: Draws
 ) -> tuple[list[dict[str, Any]], Measured]:
     """Measure one cell.
 
@@ -166,24 +200,7 @@ def cell(
     Returns:
         A row per seed, then the one that sums them up; and of this one the replicates.
     """
-    rows, tables = [], []
-    for fit in fits:
-        images = images_of(fit, generator)
-        labels, values = images["label"].to_numpy(), images["score"].to_numpy()
-        threshold = float(fit["threshold"].iloc[0])
-        point = measure(labels, values, threshold)
-        tables.append(replicates(labels, values, threshold, draws.of_images(images)))
-        rows.append(
-            {
-                "seed": int(fit["seed"].iloc[0]),
-                "seeds": 1,
-                "n_real": int((labels == 0).sum()),
-                "n_fake": int((labels == 1).sum()),
-                "threshold": threshold,
-                "undefined": why_undefined(labels, point),
-                **{name: float(value[0]) for name, value in point.items()},
-            }
-        )
+    rows, tables = zip(*(fit.cell(generator) for fit in fits), strict=True)
     whole = {
         **rows[0],
         "seed": ALL_SEEDS,
@@ -219,7 +236,7 @@ def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     rows, unseen = [], {}
     groups = list(scores.groupby(FIT_KEYS, sort=False, observed=True))
     for (method, fold, perturbation), same in tqdm(groups, desc="matrix", unit="fold"):
-        fits = [fit for _, fit in same.groupby("seed", observed=True)]
+        fits = [Scored(scores, draws) for _, scores in same.groupby("seed")]
         trained = params.training_generators(fold)
         found = []
         for name in generators:

@@ -1,12 +1,16 @@
 """Metrics of one cell of the matrix, and their bootstrap intervals.
 
 Everything takes weights, so that a bootstrap resample is a column of counts on scores that were
-sorted once: a cell's 1000 resamples cost milliseconds. Positive class: fake (label 1). An image is
-called fake iff its score >= the threshold. Tied scores move together, as in scikit-learn. What is
-not defined (the precision of a detector that calls nothing fake) is NaN, with its reason, never 0.
+sorted once: a cell's 1000 resamples cost milliseconds. The two classes are summed up apart
+(`Side`): the photographs, many and the same for every generator, once per detector. Positive class:
+fake (label 1). An image is called fake iff its score >= the threshold. Tied scores move together,
+as in scikit-learn. What is not defined (the precision of a detector that calls nothing fake) is
+NaN, with its reason, never 0.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,59 +22,100 @@ CHUNK = 100_000
 CONFIDENCE = 0.95
 
 NO_FAKES = "no fakes"
-NO_REALS = "no photographs"
 NONE_CALLED = "nothing was called fake"
 
-# Metric -> the class counts it needs ("fake", "real"); all are rates in [0, 1].
-METRICS = {
-    "precision": ("fake", "real"),
-    "recall": ("fake",),
-    "fpr": ("real",),
-    "accuracy": ("fake", "real"),
-    "f1": ("fake", "real"),
-    "ap": ("fake", "real"),
-    "auc": ("fake", "real"),
-    "eer": ("fake", "real"),
-    "tpr_at_fpr_01": ("fake", "real"),
-    "tpr_at_fpr_05": ("fake", "real"),
-    "oracle_recall": ("fake", "real"),
-    "oracle_fpr": ("fake", "real"),
-    "ece": ("fake", "real"),
-    "brier": ("fake", "real"),
-}
+# All are rates in [0, 1].
+METRICS = (
+    "precision",
+    "recall",
+    "fpr",
+    "accuracy",
+    "f1",
+    "ap",
+    "auc",
+    "eer",
+    "tpr_at_fpr_01",
+    "tpr_at_fpr_05",
+    "oracle_recall",
+    "oracle_fpr",
+    "ece",
+    "brier",
+)
 
 
-def at_threshold(
-    labels: np.ndarray, scores: np.ndarray, threshold: float, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return precision, recall, false-positive rate, accuracy and F1 at a threshold.
+@dataclass(frozen=True)
+class Side:
+    """The images of one class and, per resample, what is to be known of their scores.
 
-    With TP, FP, FN, TN the weighted counts: precision = TP / (TP + FP), recall = TP / (TP + FN),
-    fpr = FP / (FP + TN), accuracy = (TP + TN) / all, f1 = 2 TP / (2 TP + FP + FN).
+    Attributes:
+        scores: float (n,), descending.
+        above: float (n + 1, B), weight of the first k images, k = 0 .. n.
+        called: float (B,), weight of the images at or above the threshold.
+        excess: float (10, B), sum of score - label in each of 10 equal bins of [0, 1].
+        squares: float (B,), sum of (score - label)^2.
+    """
 
-    Args:
-        labels: int (N,), 1 = fake.
-        scores: float (N,).
-        threshold: fake iff score >= threshold.
-        weights: float (N, B), one column per resample.
+    scores: np.ndarray
+    above: np.ndarray
+    called: np.ndarray
+    excess: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, label: int, scores: np.ndarray, threshold: float, weights: np.ndarray) -> Side:
+        """Sum one class up.
+
+        Args:
+            label: of all these images, 1 = fake.
+            scores: float (n,), n > 0.
+            threshold: fake iff score >= threshold.
+            weights: float (n, B), one column per resample.
+        """
+        order = np.argsort(-scores, kind="stable")
+        scores, weights = scores[order], weights[order]
+        above = np.zeros((len(scores) + 1, weights.shape[1]))
+        np.cumsum(weights, axis=0, out=above[1:])
+        excess = np.zeros((BINS, len(scores)))
+        bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
+        excess[bins, np.arange(len(scores))] = scores - label
+        return cls(
+            scores,
+            above,
+            above[np.count_nonzero(scores >= threshold)],
+            excess @ weights,
+            (scores - label) ** 2 @ weights,
+        )
+
+    @property
+    def total(self) -> np.ndarray:
+        """Weight of all images, (B,)."""
+        return self.above[-1]
+
+    def columns(self, part: slice) -> Side:
+        """Return the same of some resamples."""
+        sums = (self.above, self.called, self.excess, self.squares)
+        return Side(self.scores, *(array[..., part] for array in sums))
+
+
+def at_threshold(fake: Side, real: Side) -> dict[str, np.ndarray]:
+    """Return precision, accuracy and F1 at the threshold.
+
+    With TP, FP, FN, TN the weighted counts: precision = TP / (TP + FP), accuracy = (TP + TN) / all,
+    f1 = 2 TP / (2 TP + FP + FN).
 
     Returns:
         metric -> float (B,), NaN where a denominator is 0.
     """
-    called = scores >= threshold
-    fake = labels == 1
-    kinds = np.stack([called & fake, called & ~fake, ~called & fake, ~called & ~fake])
-    tp, fp, fn, tn = kinds.astype(np.float64) @ weights  # floats, since BLAS knows no bools
+    tp, fp = fake.called, real.called
+    fn, tn = fake.total - tp, real.total - fp
     return {
         "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "fpr": _ratio(fp, fp + tn),
         "accuracy": _ratio(tp + tn, tp + tn + fp + fn),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
     }
 
 
-def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def ranking(fake: Side, real: Side) -> dict[str, np.ndarray]:
     """Metrics of the order of the scores, over all thresholds.
 
     With the operating points (fpr_k, tpr_k, precision_k) at the distinct scores, descending, and
@@ -82,28 +127,25 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict
     several the one that calls the fewest fake): what the best threshold would give, chosen with
     the labels of these very images, as no detector can.
 
-    Args:
-        labels: int (N,), 1 = fake; both classes present in every column of weights.
-        scores: float (N,).
-        weights: float (N, B).
-
     Returns:
         metric -> float (B,); `oracle_threshold` too, infinite where nothing is best called fake.
     """
-    order = np.argsort(-scores, kind="stable")
-    labels, scores = labels[order], scores[order]
-    weights = weights[order]
-    # Weighted counts of fakes and of all images called fake at each operating point, (K, B).
-    tps = np.cumsum(weights * (labels == 1)[:, None], axis=0)
-    called = np.cumsum(weights, axis=0)
-    ends = np.append(scores[1:] != scores[:-1], True)  # the last image of each tie
-    if not ends.all():
-        tps, called = tps[ends], called[ends]
-    fps = called - tps
-    fakes, reals = tps[-1], fps[-1]
+    # The ROC bends only at scores of fakes, and runs level between two of them: the points just
+    # before each, at each, and the end are enough. How many of each class are called fake there:
+    ends = np.append(fake.scores[1:] != fake.scores[:-1], True)  # the last fake of each tie
+    values, fakes_at = fake.scores[ends], np.flatnonzero(ends) + 1
+    rising = real.scores[::-1]
+    reals_before = len(rising) - np.searchsorted(rising, values, side="right")
+    reals_at = len(rising) - np.searchsorted(rising, values, side="left")
+    fakes_before = np.append(0, fakes_at[:-1])
+    tps = fake.above[np.append(np.column_stack([fakes_before, fakes_at]), fakes_at[-1])]
+    fps = real.above[np.append(np.column_stack([reals_before, reals_at]), len(rising))]  # (K, B)
+
+    fakes, reals = fake.total, real.total
     new_tps, new_fps = tps.copy(), fps.copy()
     new_tps[1:] -= tps[:-1]
     new_fps[1:] -= fps[:-1]
+    called = tps + fps
     precision = np.divide(tps, called, out=np.zeros_like(tps), where=called > 0)
     tpr, fpr = tps * reals, fps * fakes  # times fakes * reals: whole numbers, so ties are exact
     best, oracle_recall, oracle_fpr = _oracle(tpr, fpr, fakes * reals)
@@ -115,7 +157,7 @@ def ranking(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict
         "tpr_at_fpr_05": _tpr_at(0.05, tps, fps, fakes, reals),
         "oracle_recall": oracle_recall,
         "oracle_fpr": oracle_fpr,
-        "oracle_threshold": np.where(best < 0, np.inf, scores[ends][best]),
+        "oracle_threshold": np.where(best < 0, np.inf, values[best // 2]),
     }
 
 
@@ -151,30 +193,41 @@ def _tpr_at(
     return _at(tps, points - 1) / fakes
 
 
-def calibration(
-    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
+def calibration(fake: Side, real: Side) -> dict[str, np.ndarray]:
     """Return expected calibration error and Brier score of scores read as P(fake).
 
     ece = sum over 10 equal bins of [0, 1] of |sum of (score - label) in the bin| / N;
     brier = mean of (score - label)^2.
 
-    Args:
-        labels: int (N,), 1 = fake.
-        scores: float (N,) in [0, 1].
-        weights: float (N, B).
-
     Returns:
         metric -> float (B,).
     """
-    bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
-    excess = np.zeros((BINS, len(scores)))
-    excess[bins, np.arange(len(scores))] = scores - labels
-    total = weights.sum(axis=0)
+    total = fake.total + real.total
     return {
-        "ece": _ratio(np.abs(excess @ weights).sum(axis=0), total),
-        "brier": _ratio((scores - labels) ** 2 @ weights, total),
+        "ece": np.abs(fake.excess + real.excess).sum(axis=0) / total,
+        "brier": (fake.squares + real.squares) / total,
     }
+
+
+def combine(fake: Side | None, real: Side | None) -> dict[str, np.ndarray]:
+    """All metrics of one cell, once per resample.
+
+    Args:
+        fake: the fakes, None where there are none; metrics that need them are then NaN.
+        real: the photographs, likewise.
+
+    Returns:
+        metric -> float (B,), and `oracle_threshold`.
+    """
+    undefined = np.full((fake or real).total.shape, np.nan)
+    found = dict.fromkeys((*METRICS, "oracle_threshold"), undefined)
+    if fake:
+        found["recall"] = fake.called / fake.total
+    if real:
+        found["fpr"] = real.called / real.total
+    if fake and real:
+        found |= at_threshold(fake, real) | ranking(fake, real) | calibration(fake, real)
+    return found
 
 
 def measure(
@@ -193,30 +246,21 @@ def measure(
     """
     if weights is None:
         weights = np.ones((len(labels), 1))
-    values = at_threshold(labels, scores, threshold, weights)
-    present = {name for name, label in (("fake", 1), ("real", 0)) if (labels == label).any()}
-    if present == {"fake", "real"}:
-        values |= ranking(labels, scores, weights) | calibration(labels, scores, weights)
-    undefined = np.full(weights.shape[1], np.nan)
-    found = {
-        name: values[name] if present.issuperset(needs) else undefined
-        for name, needs in METRICS.items()
-    }
-    return found | {"oracle_threshold": values.get("oracle_threshold", undefined)}
+    fake, real = (
+        Side.of(label, scores[labels == label], threshold, weights[labels == label])
+        if (labels == label).any()
+        else None
+        for label in (1, 0)
+    )
+    return combine(fake, real)
 
 
-def why_undefined(labels: np.ndarray, values: dict[str, np.ndarray]) -> str:
+def why_undefined(n_fake: int, values: dict[str, np.ndarray]) -> str:
     """Say why metrics of a cell are NaN: "precision: nothing was called fake"; "" if none is."""
     missing = [name for name in METRICS if np.isnan(values[name][0])]
     if not missing:
         return ""
-    if not (labels == 1).any():
-        reason = NO_FAKES
-    elif not (labels == 0).any():
-        reason = NO_REALS
-    else:
-        reason = NONE_CALLED
-    return f"{', '.join(missing)}: {reason}"
+    return f"{', '.join(missing)}: {NONE_CALLED if n_fake else NO_FAKES}"
 
 
 def resample_counts(n: int, resamples: int, base: int, *names: str) -> np.ndarray:
@@ -233,24 +277,21 @@ def resample_counts(n: int, resamples: int, base: int, *names: str) -> np.ndarra
     return np.bincount(draws.ravel(), minlength=n * resamples).reshape(n, resamples).astype(float)
 
 
-def replicates(
-    labels: np.ndarray, scores: np.ndarray, threshold: float, counts: np.ndarray
-) -> np.ndarray:
+def replicates(fake: Side | None, real: Side | None) -> np.ndarray:
     """Every metric in every resample.
 
     Args:
-        labels: int (N,), 1 = fake.
-        scores: float (N,).
-        threshold: fake iff score >= threshold.
-        counts: float (N, B) of `resample_counts`, drawn per class (stratified).
+        fake: the fakes under the counts of `resample_counts`, None where there are none.
+        real: the photographs under theirs (the classes are drawn apart), likewise.
 
     Returns:
         float (metrics, B), in the order of METRICS; NaN where a metric is not defined.
     """
-    step = max(1, CHUNK // max(1, len(counts)))
+    resamples = len((fake or real).total)
+    step = max(1, CHUNK // (len(fake.scores) if fake else 1))
     parts = [
-        measure(labels, scores, threshold, counts[:, start : start + step])
-        for start in range(0, counts.shape[1], step)
+        combine(*(side and side.columns(slice(start, start + step)) for side in (fake, real)))
+        for start in range(0, resamples, step)
     ]
     return np.stack([np.concatenate([part[name] for part in parts]) for name in METRICS])
 

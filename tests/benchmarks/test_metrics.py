@@ -21,6 +21,14 @@ def cell(seed: int, n_real: int = 80, n_fake: int = 120, ties: bool = False):
     return labels, np.round(scores, 1) if ties else scores
 
 
+def replicates(labels, scores, counts, threshold=0.5):
+    sides = (
+        metrics.Side.of(label, scores[labels == label], threshold, counts[labels == label])
+        for label in (1, 0)
+    )
+    return metrics.replicates(*sides)
+
+
 def reference(labels, scores, threshold, weights=None) -> dict[str, float]:
     called = scores >= threshold
     kwargs = {"sample_weight": weights, "zero_division": np.nan}
@@ -102,13 +110,13 @@ def test_what_is_not_defined_is_nan_with_its_reason():
     reals = metrics.measure(np.zeros(4, int), np.array([0.1, 0.2, 0.8, 0.9]), 0.5)
     assert reals["fpr"][0] == 0.5
     assert all(np.isnan(reals[name][0]) for name in metrics.METRICS if name != "fpr")
-    assert "auc" in metrics.why_undefined(np.zeros(4, int), reals)
-    assert metrics.NO_FAKES in metrics.why_undefined(np.zeros(4, int), reals)
+    assert "auc" in metrics.why_undefined(0, reals)
+    assert metrics.NO_FAKES in metrics.why_undefined(0, reals)
     labels, scores = cell(0)
     silent = metrics.measure(labels, scores, 2.0)
     assert np.isnan(silent["precision"][0]) and silent["recall"][0] == 0
-    assert metrics.why_undefined(labels, silent) == "precision: nothing was called fake"
-    assert metrics.why_undefined(labels, metrics.measure(labels, scores, 0.5)) == ""
+    assert metrics.why_undefined(120, silent) == "precision: nothing was called fake"
+    assert metrics.why_undefined(120, metrics.measure(labels, scores, 0.5)) == ""
 
 
 def test_intervals_equal_a_plain_loop_of_resamples():
@@ -116,7 +124,7 @@ def test_intervals_equal_a_plain_loop_of_resamples():
     counts = np.vstack(
         [metrics.resample_counts(25, 15, 0, "real"), metrics.resample_counts(35, 15, 0, "g")]
     )
-    low, high = metrics.interval(metrics.replicates(labels, scores, 0.5, counts))
+    low, high = metrics.interval(replicates(labels, scores, counts))
     loop = {name: [] for name in metrics.METRICS}
     for row in counts.T.astype(int):
         index = np.repeat(np.arange(len(labels)), row)
@@ -135,20 +143,20 @@ def test_the_interval_over_seeds_equals_a_plain_loop_over_seeds_and_images():
         [metrics.resample_counts(25, 15, 0, "real"), metrics.resample_counts(35, 15, 0, "g")]
     )
     drawn = metrics.resample_counts(3, 15, 0, "seeds")
-    tables = np.stack([metrics.replicates(y, scores, 0.5, counts) for y, scores in cells])
+    tables = np.stack([replicates(y, scores, counts) for y, scores in cells])
     found = metrics.over_seeds(tables, drawn)
     for b in range(15):
         index = np.repeat(np.arange(len(labels)), counts[:, b].astype(int))
         aucs = [sk.roc_auc_score(labels[index], scores[index]) for _, scores in cells]
         seeds = np.repeat(np.arange(3), drawn[:, b].astype(int))
         expected = np.mean([aucs[seed] for seed in seeds])
-        assert found[list(metrics.METRICS).index("auc"), b] == pytest.approx(expected, abs=1e-9)
+        assert found[metrics.METRICS.index("auc"), b] == pytest.approx(expected, abs=1e-9)
 
 
 def test_one_seed_has_the_interval_of_its_images_alone():
     labels, scores = cell(0)
     counts = metrics.resample_counts(200, 50, 0, "x")
-    table = metrics.replicates(labels, scores, 0.5, counts)
+    table = replicates(labels, scores, counts)
     alone = metrics.over_seeds(table[None], metrics.resample_counts(1, 50, 0, "seeds"))
     assert np.array_equal(alone, table)
 
@@ -168,13 +176,13 @@ def test_seeds_that_differ_widen_the_interval():
 
 def test_intervals_cover_the_true_auc_about_as_often_as_they_say():
     true = 0.802  # AUC of N(1.2, 1) against N(0, 1): Phi(1.2 / sqrt 2)
-    hits, auc = 0, list(metrics.METRICS).index("auc")
+    hits, auc = 0, metrics.METRICS.index("auc")
     for seed in range(100):
         labels, scores = cell(seed + 100)
         counts = np.vstack(
             [metrics.resample_counts(80, 200, seed, "r"), metrics.resample_counts(120, 200, seed)]
         )
-        low, high = metrics.interval(metrics.replicates(labels, scores, 0.5, counts)[auc])
+        low, high = metrics.interval(replicates(labels, scores, counts)[auc])
         hits += low <= true <= high
     assert 86 <= hits <= 100
 
@@ -189,9 +197,9 @@ def test_resamples_depend_on_names_alone_and_keep_the_sample_size():
 def test_chunked_replicates_equal_whole_ones(monkeypatch):
     labels, scores = cell(1)
     counts = metrics.resample_counts(200, 50, 0, "x")
-    whole = metrics.replicates(labels, scores, 0.5, counts)
+    whole = replicates(labels, scores, counts)
     monkeypatch.setattr(metrics, "CHUNK", 1000)
-    assert metrics.replicates(labels, scores, 0.5, counts) == pytest.approx(whole, abs=1e-12)
+    assert replicates(labels, scores, counts) == pytest.approx(whole, abs=1e-12)
 
 
 def test_a_thousand_resamples_of_a_cell_take_a_fraction_of_a_second():
@@ -200,5 +208,5 @@ def test_a_thousand_resamples_of_a_cell_take_a_fraction_of_a_second():
         [metrics.resample_counts(80, 1000, 0, "r"), metrics.resample_counts(120, 1000, 0, "f")]
     )
     start = time.perf_counter()
-    metrics.interval(metrics.replicates(labels, scores, 0.5, counts))
+    metrics.interval(replicates(labels, scores, counts))
     assert time.perf_counter() - start < 1.0
