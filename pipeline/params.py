@@ -410,6 +410,8 @@ class Params(Model):
     other_reals: dict[Name, OtherReals]
     sample: Sample
     generators: dict[Name, Generator]
+    # What `methods` can be chosen from, by a YAML alias: `methods: *full`.
+    method_sets: dict[Name, dict[Name, Method]] = Field(default={}, exclude=True)
     methods: dict[Name, Method]
     audit: Audit = Audit()
     fit: Fit
@@ -423,6 +425,18 @@ class Params(Model):
             raise ValueError(
                 f"perturbations: {list(names)}; expected {NONE} first and each name once"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _compared_are_methods(self) -> Params:
+        known = list(
+            dict.fromkeys(n for one in (self.methods, *self.method_sets.values()) for n in one)
+        )
+        for pair in self.matrix.compare:
+            if len(set(pair)) < 2 or not set(pair) <= set(known):
+                raise ValueError(
+                    f"matrix.compare: {list(pair)}; expected two of {', '.join(known)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -496,8 +510,9 @@ def _explain(error: ValidationError, path: Path) -> str:
     for finding in error.errors():
         # pydantic puts the union's tag into the path (generators.dcgan.dcgan.weights): drop it.
         where = [str(step) for step in finding["loc"]]
-        if len(where) >= 3 and where[0] in ("generators", "methods"):
-            del where[2]
+        depth = {"generators": 2, "methods": 2, "method_sets": 3}.get(where[0]) if where else None
+        if depth and len(where) > depth:
+            del where[depth]
         context, message = finding.get("ctx", {}), finding["msg"]
         match finding["type"]:
             case "extra_forbidden":
@@ -526,7 +541,8 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key may stand once: plain YAML takes the last of two and says nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        merge = "tag:yaml.org,2002:merge"  # `<<: *default`
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
             raise yaml.constructor.ConstructorError(

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from benchmarks import fit
+from benchmarks import fit, matrix
 from benchmarks.thresholds import fpr_threshold
-from pipeline import folds, manifest
+from pipeline import audit, folds, manifest
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,35 @@ def drawing(monkeypatch):
     Drawing.fits = 0
     monkeypatch.setattr(fit, "load_method", lambda name: Drawing)
     return Drawing
+
+
+def test_families_of_two_or_more_are_fitted_and_what_was_of_others_goes(project):
+    fit.run_families(project, "spectrum", "d")
+    path = fit.scores_path("spectrum", "family:y")
+    assert path == fit.SCORES / "spectrum-families/y.parquet"
+    scores = pq.read_table(path).to_pandas()
+    assert set(scores["held_out"]) == {"family:y"}
+    assert [one.name for one in path.parent.iterdir()] == ["y.parquet"]
+    assert [one.name for one in (fit.MODELS / "spectrum/families").iterdir()] == ["y"]
+    # Each generator a family of its own: each is left out where it is.
+    alone = {n: g.model_copy(update={"family": n}) for n, g in project.generators.items()}
+    fit.run_families(project.model_copy(update={"generators": alone}), "spectrum", "d")
+    assert not list(path.parent.iterdir()) and not list(
+        (fit.MODELS / "spectrum/families").iterdir()
+    )
+
+
+def test_every_fold_that_the_matrix_and_the_audit_ask_for_is_fitted(project):
+    for held_out in project.folds():
+        if held_out.startswith("family:"):
+            fit.run_families(project, "spectrum", "d")
+        else:
+            run(project, held_out=held_out)
+    run_of = project.model_copy(update={"methods": {"spectrum": project.methods["spectrum"]}})
+    scores = matrix.read_scores(run_of)
+    results, _ = matrix.build(run_of, scores)
+    assert set(results["held_out"]) == {"a", "b", "c", "none", "family:x", "family:y"}
+    assert all(gate.passed for gate in audit.audit_reads(run_of))
 
 
 def with_seeds(params, *seeds):

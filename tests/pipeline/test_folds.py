@@ -76,6 +76,14 @@ def test_reads_are_described_by_what_the_manifests_say(small_profile):
     assert leaked["counts"]["c"] == {"test": 1} and leaked["digest"] != reads["digest"]
 
 
+def test_an_id_that_is_none_of_the_fold_is_one_line(small_profile):
+    params, folder = small_profile()
+    fold = folds.load(params, "c", folder)
+    with pytest.raises(UserError, match=r"1 of 2 image ids .*none of the fold.*foreign-7") as error:
+        fold.describe_reads(np.array([fold.train.ids[0], "foreign-7"]))
+    assert "\n" not in str(error.value)
+
+
 def test_index_tells_when_the_manifests_have_changed(small_profile, tmp_path):
     params, folder = small_profile()
     index = tmp_path / "folds.json"

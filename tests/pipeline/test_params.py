@@ -92,6 +92,7 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("generators.dcgan", None, "generators.dcgan: expected a block of keys, not None"),
         ("generators.My-GAN", DCGAN, "generators.My-GAN: string should match pattern"),
         ("generators.none", DCGAN, "generators.none: the name is taken"),
+        ("generators.families", DCGAN, "generators.families: the name is taken"),
         ("generators.real", DCGAN, "generators.real: the name is taken"),
         ("generators", {"dcgan": DCGAN}, "generators: leave-one-out needs at least 2"),
         ("other_reals", {"real": {"path": "a", "crop": "full"}}, "other_reals.real: the name is"),
@@ -188,3 +189,55 @@ def test_a_held_out_that_leaves_nothing_is_refused() -> None:
 
 def test_held_outs_are_each_generator_then_none() -> None:
     assert params.parse(VALUES).held_outs() == ("dcgan", "wgan", "pggan", "none")
+
+
+def test_a_family_of_one_generator_is_the_fold_of_that_generator() -> None:
+    run = params.parse(VALUES)
+    assert run.family_held_outs() == ("family:dcgan", "family:progressive")
+    assert run.fold_of("family:progressive") == "pggan"
+    assert run.fold_of("family:dcgan") == "family:dcgan"
+    assert (run.fold_of("pggan"), run.fold_of("none")) == ("pggan", "none")
+    assert run.folds() == ("dcgan", "wgan", "pggan", "none", "family:dcgan")
+    for family in run.family_held_outs():
+        assert run.training_generators(family) == run.training_generators(run.fold_of(family))
+
+
+def test_one_entry_more_makes_its_family_a_fold() -> None:
+    more = changed("generators.pggan_b", {**DCGAN, "family": "progressive"})
+    assert params.parse(more).folds()[-2:] == ("family:dcgan", "family:progressive")
+
+
+def test_without_a_second_family_none_is_held_out() -> None:
+    run = params.parse(changed("generators.pggan", GONE))
+    assert run.family_held_outs() == () and run.folds() == ("dcgan", "wgan", "none")
+
+
+SETS = """
+method_sets:
+  default: &default
+    dct: {method: dct}
+  full: &full
+    <<: *default
+    spectrum: {method: spectrum}
+"""
+
+
+@pytest.mark.parametrize(("chosen", "names"), [("default", ["dct"]), ("full", ["dct", "spectrum"])])
+def test_one_word_chooses_a_set_of_methods(tmp_path: Path, chosen: str, names: list[str]) -> None:
+    path = tmp_path / "params.yaml"
+    rest = {key: value for key, value in VALUES.items() if key != "methods"}
+    path.write_text(f"{SETS}methods: *{chosen}\n{yaml.safe_dump(rest)}")
+    read = params.load(path)
+    assert sorted(read.methods) == sorted(names)
+    # What is not chosen is no part of the run's record.
+    assert "method_sets" not in read.model_dump()
+
+
+def test_a_method_of_a_set_that_is_not_chosen_is_checked_too() -> None:
+    values = changed("method_sets", {"full": {"dct": {"method": "dct", "steps": 1}}})
+    assert "method_sets.full.dct.steps: unknown key" in message_of(values)
+
+
+@pytest.mark.parametrize("pair", [["dct", "svm"], ["dct", "dct"]])
+def test_compared_are_two_known_methods(pair: list[str]) -> None:
+    assert "expected two of dct" in message_of(changed("matrix.compare", [pair]))
