@@ -1,0 +1,1 @@
+"""How fast parts of the pipeline are; nothing here is a stage."""

@@ -1,0 +1,92 @@
+"""A 256x256 diffusers generator at 1,000 images: bounded memory, progress, resumable."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+import yaml
+
+from pipeline import manifest
+
+ROOT = Path(__file__).parents[2]
+BATCH, PART = 8, 32
+# What a part of encoded pictures and the allocator's habits may add, far below 1,000 pictures
+# (786 MB as the float32 that the pipeline gives).
+ROOM_MB = 150
+STAGE = """
+import resource, sys
+from generators import sample
+sys.argv[1:] = ["big"]
+sample.main()
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.fixture
+def big(tmp_path, make_params):
+    """Start the stage on a small random U-Net of 256x256 with a number of images."""
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DModel(
+        sample_size=256, in_channels=3, out_channels=3, layers_per_block=1,
+        block_out_channels=(4, 8), down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4,
+    )  # fmt: skip
+    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipe")
+
+    def start(folder, images):
+        entry = {
+            "adapter": "diffusers", "family": "diffusion", "weights": str(tmp_path / "pipe"),
+            "steps": 1, "batch": BATCH, "images": images,
+        }  # fmt: skip
+        values, _ = make_params({"big": entry}, 256, 3, PART)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "params.yaml").write_text(yaml.safe_dump(values))
+        return subprocess.Popen(
+            [sys.executable, "-c", STAGE], cwd=tmp_path / folder, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=(tmp_path / folder / "log").open("a"),
+        )  # fmt: skip
+
+    return start
+
+
+def peak(process):
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    return int(re.search(r"peak (\d+)", out)[1])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_thousand_pictures_take_the_memory_of_a_part_and_survive_a_kill(big, tmp_path):
+    few = peak(big("few", 2 * PART))
+
+    process = big("many", 1000)
+    parts = tmp_path / "many/data/manifests/big"
+    while len(list(parts.glob("part-*.parquet"))) < 6:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
+
+    many = peak(big("many", 1000))
+    print(f"peak memory: {few} MB for {2 * PART} images, {many} MB for 1,000")
+    assert many < few + ROOM_MB
+    # Finished parts were left alone, and the pictures are those of a run that nothing disturbed.
+    assert all((parts / name).stat().st_mtime_ns == when for name, when in kept.items())
+    seeds = manifest.read(parts, columns=["seed"])["seed"]
+    assert list(seeds) == list(range(1000))
+    for name in ("part-00000.parquet", "part-00001.parquet"):
+        undisturbed = tmp_path / "few/data/manifests/big" / name
+        assert (parts / name).read_bytes() == undisturbed.read_bytes()
+    # Done, of how many, time gone < time left, rate.
+    log = (tmp_path / "many/log").read_text()
+    assert re.search(r"\d+/\d+ \[[\d:]+<[\d:]+, .*images", log)
+    assert re.search(rf"/{1000 - PART * len(kept)} \[", log)
