@@ -15,7 +15,7 @@ import yaml
 from pipeline import manifest
 
 ROOT = Path(__file__).parents[2]
-BATCH, PART = 8, 32
+IMAGES, BATCH, PART, KILLED_AFTER = 1000, 8, 32, 6
 # What a part of encoded pictures and the allocator's habits may add, far below 1,000 pictures
 # (786 MB as the float32 that the pipeline gives).
 ROOM_MB = 150
@@ -34,8 +34,8 @@ def big(tmp_path, make_params):
     torch.manual_seed(0)
     unet = diffusers.UNet2DModel(
         sample_size=256, in_channels=3, out_channels=3, layers_per_block=1,
-        block_out_channels=(4, 8), down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"), norm_num_groups=4,
+        block_out_channels=(4,) * 5, down_block_types=("DownBlock2D",) * 5,
+        up_block_types=("UpBlock2D",) * 5, norm_num_groups=4, add_attention=False,
     )  # fmt: skip
     diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipe")
 
@@ -67,26 +67,26 @@ def peak(process):
 def test_a_thousand_pictures_take_the_memory_of_a_part_and_survive_a_kill(big, tmp_path):
     few = peak(big("few", 2 * PART))
 
-    process = big("many", 1000)
+    process = big("many", IMAGES)
     parts = tmp_path / "many/data/manifests/big"
-    while len(list(parts.glob("part-*.parquet"))) < 6:
+    while len(list(parts.glob("part-*.parquet"))) < KILLED_AFTER:
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
 
-    many = peak(big("many", 1000))
-    print(f"peak memory: {few} MB for {2 * PART} images, {many} MB for 1,000")
+    many = peak(big("many", IMAGES))
+    print(f"peak memory: {few} MB for {2 * PART} images, {many} MB for {IMAGES}")
     assert many < few + ROOM_MB
     # Finished parts were left alone, and the pictures are those of a run that nothing disturbed.
     assert all((parts / name).stat().st_mtime_ns == when for name, when in kept.items())
     seeds = manifest.read(parts, columns=["seed"])["seed"]
-    assert list(seeds) == list(range(1000))
+    assert list(seeds) == list(range(IMAGES))
     for name in ("part-00000.parquet", "part-00001.parquet"):
         undisturbed = tmp_path / "few/data/manifests/big" / name
         assert (parts / name).read_bytes() == undisturbed.read_bytes()
     # Done, of how many, time gone < time left, rate.
     log = (tmp_path / "many/log").read_text()
     assert re.search(r"\d+/\d+ \[[\d:]+<[\d:]+, .*images", log)
-    assert re.search(rf"/{1000 - PART * len(kept)} \[", log)
+    assert re.search(rf"/{IMAGES - PART * len(kept)} \[", log)
