@@ -96,9 +96,11 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def seeds_of(params: Params, method: type[Method]) -> tuple[int, ...]:
-    """Seeds to fit with: all of `fit.seeds`, or the first for a method that draws nothing."""
-    return params.fit.seeds[:1] if getattr(method, "deterministic", False) else params.fit.seeds
+def seeds_of(params: Params, name: str) -> tuple[int, ...]:
+    """Seeds to fit method `name` with: its own or `fit.seeds`; one if it draws nothing."""
+    options = params.methods[name]
+    seeds = getattr(options, "seeds", None) or params.fit.seeds
+    return seeds[:1] if getattr(load_method(options.method), "deterministic", False) else seeds
 
 
 def device() -> str:
@@ -240,7 +242,8 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     method = load_method(options.method)
     base = {
         "method": name,
-        "options": options.model_dump(mode="json"),
+        # A seed more fits no finished one again.
+        "options": options.model_dump(mode="json", exclude={"seeds"}),
         "held_out": held_out,
         "base_seed": params.seed,
         "threshold": params.matrix.threshold.model_dump(mode="json"),
@@ -249,7 +252,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         "libraries": {library: version(library) for library in LIBRARIES},
     }
     home = MODELS / name / file_name(held_out)
-    seeds = seeds_of(params, method)
+    seeds = seeds_of(params, name)
     fold, models = None, {}
     if not IS_MAIN:
         for seed in seeds:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -31,6 +32,15 @@ FAMILY_PREFIX = "family:"
 # Folder of what is made with a family held out, beside those of generators.
 FAMILIES = "families"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds {list(seeds)}; expected each once")
+    return seeds
+
+
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
 Component = Literal["R", "G", "B", "H", "S", "V", "Y", "Cb", "Cr"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -254,6 +264,8 @@ class Net(Model):
     lr: PositiveFloat
     margin: PositiveFloat = 0.5
     validate_every: PositiveInt = 50
+    # Seeds of this method where they are not those of `fit.seeds`.
+    seeds: Seeds | None = None
 
 
 class Faithful(Net):
@@ -372,15 +384,9 @@ Method = Annotated[
 
 
 class Fit(Model):
-    """Which seeds every learned method is fitted with."""
+    """Which seeds the learned methods are fitted with."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Fit:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)}; expected each once")
-        return self
+    seeds: Seeds
 
 
 class Threshold(Model):

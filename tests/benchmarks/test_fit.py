@@ -6,17 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from benchmarks import fit, matrix
 from benchmarks.thresholds import fpr_threshold
 from pipeline import audit, folds, manifest
 from pipeline.errors import UserError
+from pipeline.params import Method
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,8 +151,20 @@ def test_a_method_that_draws_is_fitted_with_every_seed_and_others_once(project, 
     scores = run(with_seeds(project, 0, 1, 2))
     assert list(scores["seed"].unique()) == [0, 1, 2] and drawing.fits == 3
     assert scores.groupby("seed")["score"].first().nunique() == 3
-    linear = SimpleNamespace(deterministic=True)
-    assert fit.seeds_of(with_seeds(project, 4, 5), linear) == (4,)
+
+
+def test_a_method_that_draws_nothing_has_one_seed_and_others_their_own_or_all(project):
+    params = with_seeds(project, 4, 5)
+    net = {"contrastive_steps": 1, "classifier_steps": 1, "batch": 4, "lr": 0.1}
+    blocks = {
+        "spectrum": {"method": "spectrum"},
+        "deepfd": {"method": "deepfd", **net},
+        "once": {"method": "deepfd", **net, "seeds": [7]},
+    }
+    methods = TypeAdapter(dict[str, Method]).validate_python(blocks)
+    params = params.model_copy(update={"methods": methods})
+    seeds = {name: fit.seeds_of(params, name) for name in blocks}
+    assert seeds == {"spectrum": (4,), "deepfd": (4, 5), "once": (7,)}
 
 
 def test_a_kill_loses_at_most_the_seed_in_hand(project, drawing, monkeypatch):

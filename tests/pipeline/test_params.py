@@ -99,7 +99,7 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("methods.dct.method", "svm", "methods.dct.method: unknown 'svm'; expected one of"),
         ("methods.dct.c", float("inf"), "methods.dct.c: input should be a finite number"),
         ("fit.seeds", [], "fit.seeds: tuple should have at least 1 item"),
-        ("fit.seeds", [0, 0], "fit: seeds [0, 0]; expected each once"),
+        ("fit.seeds", [0, 0], "fit.seeds: seeds [0, 0]; expected each once"),
         ("matrix.threshold.fpr", 0, "matrix.threshold.fpr: input should be greater than 0"),
     ],
 )
