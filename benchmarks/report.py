@@ -1,21 +1,20 @@
 """One self-contained HTML page from results.parquet, and the matrix as a picture.
 
-`python -m benchmarks.report` reads benchmarks/results.parquet and the generators' manifests (for
-the contact sheets: machine-made faces only, never a photograph), and writes index.html and
-matrix.png into benchmarks/report/. Every number of the page stands in results.parquet, or is a mean
-of such numbers.
+`python -m benchmarks.report` writes index.html and matrix.png into benchmarks/report/. Its tables
+and most of its figures are readings of benchmarks/results.parquet (`benchmarks/tables.py`); ROC and
+reliability curves and the mistakes are readings of scores/, which results.parquet is made from.
+Nothing is fitted and nothing is scored. The mistakes show photographs: the page is for whoever may
+see them.
 """
 
 from __future__ import annotations
 
-import base64
 import io
+import json
 import platform
 import sys
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,305 +22,150 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.fit import LIBRARIES
-from benchmarks.matrix import RESULTS, RESULTS_SCHEMA, clean_cells, held_out_cells
-from pipeline import images, manifest
+from benchmarks import colour_study, figures, pictures, tables
+from benchmarks.comparisons import MEAN
+from benchmarks.fit import CLEAN, LIBRARIES, MODELS, SCORES, file_name, scores_path
+from benchmarks.matrix import ALL_SEEDS, COMPARISONS, RESULTS, RESULTS_SCHEMA
+from benchmarks.tables import Heat
+from pipeline import history, images
 from pipeline.errors import UserError, one_line
-from pipeline.folds import MANIFESTS, REAL_PREFIX
-from pipeline.manifest import write_atomic
+from pipeline.folds import MANIFESTS
+from pipeline.manifest import REAL, write_atomic
 from pipeline.params import Params
 from pipeline.params import load as load_params
 
 OUT = Path("benchmarks/report")
 AUDITS = (Path("benchmarks/audit.parquet"), Path("benchmarks/reads.parquet"))
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-MISSING = "X"
-SHEET_COLUMNS, SHEET_ROWS = 8, 3
-# Metrics of the table of cells, with their headings.
-COLUMNS = {
-    "recall": "recall",
-    "fpr": "FPR",
-    "auc": "AUC",
-    "ap": "AP",
-    "tpr_at_fpr_05": "TPR at 5 % FPR",
-    "eer": "EER",
-    "brier": "Brier",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page: headings and rows of text."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Heat:
-    """A heat map: recall (text and value) and AUC (text) of each method on each column."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, float, str], ...]], ...]
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Write a rate, or X where there is none."""
-    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def with_interval(rows: pd.DataFrame, metric: str) -> str:
-    """Write the mean over seeds and the widest bounds: "0.93 (0.88-0.97)"."""
-    if rows.empty or rows[metric].isna().any():
-        return MISSING
-    low, high = rows[f"{metric}_low"].min(), rows[f"{metric}_high"].max()
-    return f"{number(rows[metric].mean())} ({number(low)}\u2013{number(high)})"
-
-
-def span(values: pd.Series) -> str:
-    """Write a count that may differ between rows: "120" or "96 to 120"."""
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def ranking(results: pd.DataFrame) -> pd.DataFrame:
-    """Average recall and AUC of each method over seeds and held-out generators, best first."""
-    rows = held_out_cells(results)
-    # Unstacking leaves a gap where a cell is missing, so that no mean is made over the rest.
-    cells = rows.pivot_table(index="method", columns="held_out", values=["recall", "auc"])
-    table = pd.DataFrame({m: cells[m].mean(axis=1, skipna=False) for m in ("recall", "auc")})
-    table = table.reindex(rows["method"].unique())
-    return table.sort_values(["recall", "auc"], ascending=False, kind="stable")
-
-
-def verdict(results: pd.DataFrame) -> list[str]:
-    """Say in words which method catches unseen generators best, with numbers and n."""
-    unseen = held_out_cells(results)
-    order = ranking(results)
-    best = str(order.index[0])
-    mine = unseen[unseen["method"] == best]
-    by_generator = mine.groupby("held_out", sort=False)["recall"].mean()
-    worst = str(by_generator.idxmin())
-    worst_rows = mine[mine["held_out"] == worst]
-    rule = mine["threshold_rule"].iloc[0]
-    lines = [
-        f"{best} catches the most fakes of generators it never saw: mean recall "
-        f"{number(order['recall'].iloc[0])} over {len(by_generator)} held-out generators "
-        f"({span(mine['n_fake'])} fakes each), mean AUC {number(order['auc'].iloc[0])}.",
-        f"Its weakest spot is {worst}: recall {with_interval(worst_rows, 'recall')} on "
-        f"{span(worst_rows['n_fake'])} fakes (95 % bootstrap interval).",
-        f"At its threshold (set on the valid split of its training generators: {rule}) it calls "
-        f"{100 * mine['fpr'].mean():.1f} % of {span(mine['n_real'])} test photographs fake.",
-    ]
-    if order["recall"].notna().sum() > 1:
-        second, gap = str(order.index[1]), order["recall"].iloc[0] - order["recall"].iloc[1]
-        half = ((unseen["recall_high"] - unseen["recall_low"]) / 2).mean()
-        lines.append(
-            f"Its mean recall is {number(gap)} above that of the next, {second}; the recall of a "
-            f"single cell is known to about \u00b1{number(half)}."
-        )
-    others = results[results["generator"].str.startswith(REAL_PREFIX)]
-    if others.empty:
-        lines.append(
-            "No other collection of photographs is named in params.yaml (other_reals): how many "
-            "photographs from elsewhere would be called fake is not known."
-        )
-    return lines
-
-
-def heat(results: pd.DataFrame, params: Params) -> Heat:
-    """Lay out the matrix: methods by held-out generators, and the mean over them."""
-    unseen = held_out_cells(results)
-    names = tuple(params.generators)
-    rows = []
-    for method in params.methods:
-        mine = unseen[unseen["method"] == method].groupby("held_out")[["recall", "auc"]].mean()
-        mine = mine.reindex(names)
-        cells = [*mine.itertuples(index=False), mine.mean(skipna=False)]
-        rows.append(
-            (
-                method,
-                tuple(
-                    (number(cell.recall), 0.0 if pd.isna(cell.recall) else cell.recall,
-                     number(cell.auc))
-                    for cell in cells
-                ),
-            )
-        )  # fmt: skip
-    return Heat((*names, "mean"), tuple(rows))
-
-
-def cells_table(results: pd.DataFrame, params: Params) -> Table:
-    """Every method on every held-out generator, with n and intervals."""
-    unseen = held_out_cells(results)
-    rows = []
-    for method in params.methods:
-        for held_out in params.generators:
-            cell = unseen[(unseen["method"] == method) & (unseen["held_out"] == held_out)]
-            n = (span(cell["n_fake"]), span(cell["n_real"])) if len(cell) else (MISSING, MISSING)
-            rows.append((method, held_out, *n, *(with_interval(cell, m) for m in COLUMNS)))
-    return Table(("method", "held out", "fakes", "photographs", *COLUMNS.values()), tuple(rows))
-
-
-def seen_table(results: pd.DataFrame, params: Params) -> Table:
-    """Recall and AUC on generators seen in training against the held-out one, means over cells."""
-    clean = clean_cells(results)
-    names = list(params.generators)
-    clean = clean[clean["generator"].isin(names) & clean["held_out"].isin(names)]
-    rows = []
-    for method in params.methods:
-        mine = clean[clean["method"] == method]
-        seen, unseen = mine[mine["seen"]], held_out_cells(mine)
-        rows.append(
-            (
-                method,
-                *(number(part[m].mean()) for m in ("recall", "auc") for part in (seen, unseen)),
-                number(seen["recall"].mean() - unseen["recall"].mean()),
-            )
-        )
-    head = ("method", "recall, seen", "recall, unseen", "AUC, seen", "AUC, unseen", "recall lost")
-    return Table(head, tuple(rows))
-
-
-def fpr_table(results: pd.DataFrame, params: Params) -> Table:
-    """False-positive rates on the test photographs and on other collections."""
-    clean = clean_cells(results)
-    rows = []
-    for method in params.methods:
-        for held_out in params.held_outs():
-            fit = clean[(clean["method"] == method) & (clean["held_out"] == held_out)]
-            own = fit[fit["generator"].isin(list(params.generators))]
-            own = own[own["generator"] == own["generator"].iloc[0]] if len(own) else own
-            others = (fit[fit["generator"] == REAL_PREFIX + name] for name in params.other_reals)
-            n = span(own["n_real"]) if len(own) else MISSING
-            rows.append((method, held_out, n, *(with_interval(p, "fpr") for p in (own, *others))))
-    head = ("method", "held out", "photographs", "own collection", *params.other_reals)
-    return Table(head, tuple(rows))
-
-
-def cross_tables(results: pd.DataFrame, params: Params) -> dict[str, Table]:
-    """Recall of each method, trained without the row, tested on the column; * = never seen."""
-    clean = clean_cells(results)
-    tables = {}
-    for method in params.methods:
-        mine = clean[clean["method"] == method]
-        rows = []
-        for held_out in params.held_outs():
-            row = [held_out]
-            for generator in params.generators:
-                cell = mine[(mine["held_out"] == held_out) & (mine["generator"] == generator)]
-                mark = "*" if held_out == generator else ""
-                row.append(number(cell["recall"].mean()) + mark)
-            rows.append(tuple(row))
-        tables[method] = Table(("trained without", *params.generators), tuple(rows))
-    return tables
-
-
-def contact_sheet(name: str, folder: Path = MANIFESTS) -> bytes:
-    """Lay out the first fakes of a generator as one PNG.
-
-    Raises:
-        UserError: the manifest holds anything but fakes of this generator.
-    """
-    frame = manifest.read(folder / name, ["image", "label", "generator"])
-    if set(frame["label"]) != {1} or set(frame["generator"]) != {name}:
-        raise UserError(
-            f"{folder / name} holds images that are not fakes of {name}; only those may be shown: "
-            "delete the folder and run dvc repro"
-        )
-    faces = manifest.pixels(frame.head(SHEET_COLUMNS * SHEET_ROWS))
-    size, channels = faces.shape[1], faces.shape[3]
-    rows = -(-len(faces) // SHEET_COLUMNS)
-    sheet = np.full((rows * SHEET_COLUMNS, size, size, channels), 255, np.uint8)
-    sheet[: len(faces)] = faces
-    sheet = sheet.reshape(rows, SHEET_COLUMNS, size, size, channels).transpose(0, 2, 1, 3, 4)
-    return images.encode_png(sheet.reshape(rows * size, SHEET_COLUMNS * size, channels))
-
-
-def data_uri(png: bytes) -> str:
-    """Write a PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+SCORE_COLUMNS = [
+    "image_id", "label", "generator", "method", "held_out", "seed", "score", "threshold",
+]  # fmt: skip
 
 
 def matrix_png(heat: Heat) -> bytes:
-    """Draw the heat map as a PNG for the README."""
-    import matplotlib
+    """Draw the heat map of recall as a PNG, for where a page cannot be shown."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    values = np.array([[value for _, value, _ in cells] for _, cells in heat.rows])
+    columns = [name for name, _ in heat.columns]
+    values = np.array([[cell.value or 0.0 for cell in cells] for _, cells in heat.rows])
+    plain = np.array([[cell.value is None for cell in cells] for _, cells in heat.rows])
     height = 1.4 + 0.55 * len(heat.rows)
-    figure, axes = plt.subplots(figsize=(1.6 + 0.95 * len(heat.columns), height), dpi=150)
-    axes.imshow(values, cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
+    figure = Figure(figsize=(1.6 + 0.95 * len(columns), height), dpi=150)
+    axes = figure.subplots()
+    axes.imshow(np.ma.array(values, mask=plain), cmap="YlGnBu", vmin=0, vmax=1, aspect="auto")
     for y, (_, cells) in enumerate(heat.rows):
-        for x, (recall, value, auc) in enumerate(cells):
-            colour = "white" if value > 0.55 else "black"
-            axes.text(x, y - 0.12, recall, ha="center", va="center", color=colour, size=11)
-            axes.text(x, y + 0.27, f"AUC {auc}", ha="center", va="center", color=colour, size=6.5)
-    axes.set_xticks(range(len(heat.columns)), heat.columns)
+        for x, cell in enumerate(cells):
+            colour = "white" if values[y, x] > 0.55 else "black"
+            axes.text(x, y - 0.12, cell.text, ha="center", va="center", color=colour, size=11)
+            axes.text(x, y + 0.27, cell.small, ha="center", va="center", color=colour, size=6.5)
+    axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(heat.rows)), [method for method, _ in heat.rows])
-    axes.axvline(len(heat.columns) - 1.5, color="white", linewidth=3)
+    axes.axvline(len(columns) - 2.5, color="white", linewidth=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title("Recall of fakes from the generator left out of training", size=10)
     buffer = io.BytesIO()
     # No software version in the file: the same results give the same bytes.
     figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
     return buffer.getvalue()
 
 
-def gates_table(audit: pd.DataFrame) -> list[dict[str, Any]]:
-    """List the gates that did not hold, hard ones first: gate, subject, evidence, hard or not."""
-    failed = audit[~audit["passed"]].sort_values("severity", kind="stable")
-    return [
-        {"gate": row.gate, "subject": row.subject, "evidence": row.evidence,
-         "hard": row.severity == "hard"}
-        for row in failed.itertuples()
-    ]  # fmt: skip
+def draw(
+    cells: pd.DataFrame, params: Params, scores: pd.DataFrame, grown: pd.DataFrame
+) -> dict[str, str]:
+    """Draw every figure that there are numbers for: name -> SVG."""
+    target = params.matrix.threshold.fpr
+    seen = tables.seen_rates(cells, params)
+    tested = scores[scores["generator"].isin([REAL, *params.generators])]
+    drawn = {
+        "seen": figures.before_after(
+            "seen", seen["recall_seen"], seen["recall_unseen"], ("seen", "unseen"), "recall"
+        ),
+        "recall_fpr": figures.recall_against_fpr(
+            tables.recall_fpr_points(cells, params), list(params.methods), target
+        ),
+        "roc": figures.roc(tested),
+        "reliability": figures.reliability(tested),
+    }
+    if len(params.perturbations) > 1:
+        for metric, title, limit in (
+            ("recall", "recall, generators never seen", None),
+            ("fpr", "false positive rate", target),
+        ):
+            drawn[f"robust-{metric}"] = figures.over_categories(
+                f"robust-{metric}", tables.robustness(cells, params, metric), title, limit
+            )
+    for name, rows in grown.groupby("held_out", sort=False):
+        drawn[f"history-{name}"] = figures.over_images(
+            f"history-{name}", rows, list(params.methods), str(name)
+        )
+    return drawn
 
 
 def page(
-    results: pd.DataFrame,
+    cells: pd.DataFrame,
     params: Params,
-    sheets: dict[str, bytes],
-    made: dict[str, Any],
+    *,
+    comparisons: pd.DataFrame,
+    scores: pd.DataFrame,
     audit: pd.DataFrame,
+    study: pd.DataFrame,
+    rounds: pd.DataFrame,
+    timings: pd.DataFrame,
+    sheets: dict[str, str],
+    mistakes: dict[str, dict[str, list[pictures.Picture]]],
+    made: dict[str, str],
 ) -> str:
     """Render the page.
 
     Args:
-        results: rows of results.parquet.
+        cells: the rows of results.parquet that sum up all seeds.
         params: the checked params.yaml.
-        sheets: generator -> contact sheet (PNG).
-        made: how it was made: heading -> text.
+        comparisons: rows of comparisons.parquet.
+        scores: see `read_scores`.
         audit: rows of audit.parquet and reads.parquet.
+        study: rows of colour_study.parquet; none on grey faces.
+        rounds: rows of history.parquet.
+        timings: rows of `method`, `seconds`, `device`.
+        sheets: generator -> data URI of its contact sheet.
+        mistakes: see `pictures.mistake_pictures`.
+        made: how it was made: heading -> text.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    clean = held_out_cells(results)
+    gates = tables.gates_table(audit)
+    grown = tables.history_rows(rounds, params)
+    mean = comparisons["held_out"] == MEAN
     return environment.from_string(TEMPLATE.read_text()).render(
-        profile=params.profile,
-        size=params.faces.size,
-        colours="grey" if params.faces.channels == 1 else "colour",
-        verdict=verdict(results),
-        heat=heat(results, params),
-        rule=clean["threshold_rule"].iloc[0],
-        cells=cells_table(results, params),
-        seen=seen_table(results, params),
-        fpr=fpr_table(results, params),
-        cross=cross_tables(results, params),
-        sheets={name: data_uri(png) for name, png in sheets.items()},
-        families={name: generator.family for name, generator in params.generators.items()},
-        bootstrap=params.matrix.bootstrap,
+        params=params,
+        target=tables.percent(params.matrix.threshold.fpr),
+        rule=cells["threshold_rule"].iloc[0],
         seeds=len(params.fit.seeds),
+        verdict=tables.verdict(cells, params, comparisons),
+        gates=gates,
+        failed=[gate for gate in gates if not gate["passed"]],
+        heat=tables.matrix_heat(cells, params),
+        cells=tables.cells_table(cells, params),
+        cross=tables.cross_tables(cells, params),
+        pairs=tables.comparison_table(comparisons[mean]),
+        chosen_pairs=tables.comparison_table(comparisons[~mean]),
+        seen=tables.seen_table(cells, params),
+        families=tables.family_heat(cells, params),
+        fpr=tables.fpr_table(cells, params),
+        robustness=tables.robustness_table(cells, params),
+        components=tables.component_heats(study),
+        needs_colour=colour_study.NEEDS_COLOUR,
+        history=tables.history_table(grown),
+        timing=tables.timing_table(timings),
+        figures={n: Markup(text) for n, text in draw(cells, params, scores, grown).items()},
+        legend=[(m, *figures.place(i)) for i, m in enumerate(params.methods)],
+        sheets=sheets,
+        mistakes=mistakes,
         made=made,
-        gates=gates_table(audit),
-        gates_total=len(audit),
     )
 
 
@@ -359,15 +203,66 @@ def read_results(path: Path = RESULTS) -> pd.DataFrame:
     return table.to_pandas()
 
 
+def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
+    """Read the scores of clean images by the fits that left a generator out.
+
+    Of the fakes only those of the generator left out: no fit has seen any image of these.
+
+    Raises:
+        UserError: scores are missing or damaged.
+    """
+    parts = []
+    for method in params.methods:
+        for held_out in params.generators:
+            path = scores_path(method, held_out, folder)
+            try:
+                table = pq.read_table(
+                    path, columns=SCORE_COLUMNS, filters=[("perturbation", "==", CLEAN)]
+                )
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"{path} cannot be read ({error}); run dvc repro") from None
+            rows = table.to_pandas()
+            parts.append(rows[(rows["label"] == 0) | (rows["generator"] == held_out)])
+    # Named columns come as categories, which differ from file to file.
+    return pd.concat(parts, ignore_index=True).astype(
+        {"method": str, "held_out": str, "generator": str}
+    )
+
+
+def read_timings(params: Params, folder: Path = MODELS) -> pd.DataFrame:
+    """Read how long the fits took: a row of `method`, `seconds`, `device` for each."""
+    rows = [
+        {"method": method, **json.loads(path.read_text())}
+        for method in params.methods
+        for held_out in params.folds()
+        for path in sorted((folder / method / file_name(held_out)).glob("*/timing.json"))
+    ]
+    return pd.DataFrame(rows, columns=["method", "seconds", "device"])
+
+
 @one_line
 def main() -> None:
     """Write the page and the picture."""
     params = load_params()
-    results = read_results()
-    sheets = {name: contact_sheet(name) for name in params.generators}
-    audit = pd.concat([pd.read_parquet(path) for path in AUDITS], ignore_index=True)
-    html = page(results, params, sheets, provenance(results, params), audit)
-    write_atomic(OUT / "matrix.png", matrix_png(heat(results, params)))
+    results, scores = read_results(), read_scores(params)
+    cells = results[results["seed"] == ALL_SEEDS]
+    html = page(
+        cells,
+        params,
+        comparisons=pd.read_parquet(COMPARISONS),
+        scores=scores,
+        audit=pd.concat([pd.read_parquet(path) for path in AUDITS], ignore_index=True),
+        study=pd.read_parquet(colour_study.TABLE),
+        rounds=history.read(),
+        timings=read_timings(params),
+        sheets={
+            name: pictures.data_uri(images.to_pil(pictures.contact_sheet(name, MANIFESTS)))
+            for name in params.generators
+        },
+        mistakes=pictures.mistake_pictures(scores, params),
+        made=provenance(results, params),
+    )
+    write_atomic(OUT / "matrix.png", matrix_png(tables.matrix_heat(cells, params)))
     write_atomic(OUT / "index.html", html.encode())
     print(f"report: {OUT / 'index.html'}, {len(html) / 1e6:.1f} MB", file=sys.stderr)
 

@@ -1,137 +1,117 @@
-"""The page: its tables against a golden file, and that nothing on it is a photograph."""
+"""The page: it stands alone, says what its tables say, and shows itself in a real browser."""
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from benchmarks import matrix, report
-from benchmarks.metrics import METRICS
-from pipeline import images, manifest
+from benchmarks import fit, matrix, pictures, report, tables
+from pipeline import images
 from pipeline.errors import UserError
-
-GOLDEN = Path(__file__).parent / "golden/report_tables.txt"
-
-
-AUDIT = pd.DataFrame(
-    [
-        ("sha256", "photographs", 0.0, 0.0, True, "hard", "no image twice"),
-        ("border", "a", 0.9, 0.75, False, "soft", "AUC 0.900"),
-        ("collapse", "b", 0.5, 0.05, False, "hard", "half of them alike"),
-    ],
-    columns=["gate", "subject", "value", "limit", "passed", "severity", "evidence"],
-)
+from pipeline.manifest import write_table
 
 
 @pytest.fixture
-def params(small_profile):
-    return small_profile(other_reals={"elsewhere": {"path": "-", "crop": "center"}})[0]
+def made(report_parts):
+    """Arguments of `report.page`, pictures and all."""
+    params, folder = report_parts["params"], report_parts.pop("folder")
+    sheet = images.to_pil(pictures.contact_sheet("a", folder))
+    return report_parts | {
+        "sheets": {"a": pictures.data_uri(sheet)},
+        "mistakes": pictures.mistake_pictures(report_parts["scores"], params, folder),
+        "made": report.provenance(report_parts["cells"], params),
+    }
 
 
-@pytest.fixture
-def results():
-    """Made-up results with round numbers: dct misses `b`, which is not available."""
-    rows = []
-    for m, method in enumerate(("spectrum", "dct")):
-        for h, held_out in enumerate(("a", "b", "c", "none")):
-            for g, generator in enumerate(("a", "b", "c", "real:elsewhere")):
-                if (method, held_out, generator) == ("dct", "b", "b"):
-                    continue
-                real = generator.startswith("real:")
-                value = 0.9 - 0.1 * m - 0.05 * h - (0.3 if held_out == generator else 0)
-                row = dict.fromkeys(matrix.RESULTS_SCHEMA.names, "x") | {
-                    "method": method, "held_out": held_out, "generator": generator,
-                    "perturbation": "none", "seed": matrix.ALL_SEEDS, "family": "y", "round": 0,
-                    "seen": not real and held_out != generator, "n_train": 80, "threshold": 0.6,
-                    "threshold_rule": "fpr <= 0.05", "undefined": "",
-                    "n_real": 40, "n_fake": 0 if real else 30 + g,
-                }  # fmt: skip
-                for name in METRICS:
-                    middle = np.nan if real and name != "fpr" else value
-                    middle = 0.04 if name == "fpr" else middle
-                    row |= {
-                        name: middle,
-                        f"{name}_low": middle - 0.03,
-                        f"{name}_high": middle + 0.03,
-                    }
-                rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def as_text(title, table):
-    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    lines = (
-        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True))
-        for r in (table.head, *table.rows)
-    )
-    return "\n".join([f"# {title}", *(line.rstrip() for line in lines), ""])
-
-
-def test_the_tables_and_the_verdict_are_those_of_the_golden_file(params, results):
-    """To accept a change: delete the golden file, run this test, read the difference."""
-    heat = report.heat(results, params)
-    rows = tuple((m, *(f"{r} AUC {a}" for r, _, a in cells)) for m, cells in heat.rows)
-    text = "\n".join(
-        [
-            "# verdict", *report.verdict(results), "",
-            as_text("heat", report.Table(("method", *heat.columns), rows)),
-            as_text("cells", report.cells_table(results, params)),
-            as_text("seen", report.seen_table(results, params)),
-            as_text("fpr", report.fpr_table(results, params)),
-            *(as_text(name, table) for name, table in report.cross_tables(results, params).items()),
-        ]
-    )  # fmt: skip
-    if not GOLDEN.exists():
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text()
-
-
-def test_a_missing_cell_is_an_x_and_no_mean_is_made_over_it(params, results):
-    rows = dict(report.heat(results, params).rows)
-    assert [text for text, _, _ in rows["dct"]] == ["0.50", "X", "0.40", "X"]
-    assert "X" not in {text for text, _, _ in rows["spectrum"]}
-
-
-def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(params, results):
-    sheet = images.encode_png(np.zeros((4, 4, 1), np.uint8))
-    html = report.page(results, params, {"a": sheet}, report.provenance(results, params), AUDIT)
-    for row in report.cells_table(results, params).rows:
+def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(made):
+    html = report.page(**made)
+    for row in tables.cells_table(made["cells"], made["params"]).rows:
         cells = "".join(f"<td>{cell}</td>" for cell in row[1:])
         assert f'<th scope="row">{row[0]}</th>{cells}' in html
-    assert all(line in html.replace("&lt;", "<") for line in report.verdict(results))
-    assert html.count("<img ") == 1
-    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|<script", html)
+    lines = tables.verdict(made["cells"], made["params"], made["comparisons"])
+    assert all(f"<p>{line}</p>" in html for line in lines)
+    shown = sum(len(kind) for kinds in made["mistakes"].values() for kind in kinds.values())
+    assert html.count("<img ") == 1 + shown and shown > 10
+    assert not re.search(r"(src|href)=\"(?!data:|#)|@import|url\((?!#)|<script", html)
+    anchors = set(re.findall(r'href="#([a-z]+)"', html))
+    assert anchors and all(f'<h2 id="{anchor}">' in html for anchor in anchors)
 
 
-def test_names_are_escaped(params, results):
-    html = report.page(results, params, {}, {"heading": "<script>alert(1)</script>"}, AUDIT)
+def test_every_figure_there_are_numbers_for_is_drawn_and_no_other(made):
+    names = re.findall(r'aria-label="([^"]+)"', report.page(**made))
+    assert sum("synthesised images" in name for name in names) == 3
+    assert {"ROC curves by method", "Reliability curves by method"} <= set(names)
+    assert "false positive rate by method" in names
+    bare = made["params"].model_copy(update={"perturbations": ("none",)})
+    rest = {"rounds": made["rounds"][:0], "study": made["study"][:0], "params": bare}
+    html = report.page(**(made | rest))
+    assert not re.search("over synthesised images|false positive rate by method", html)
+    for words in ("One round so far", "names no perturbation", "needs colour"):
+        assert words in html
+
+
+def test_names_are_escaped(made):
+    html = report.page(**(made | {"made": {"heading": "<script>alert(1)</script>"}}))
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
-def test_the_same_results_give_the_same_bytes(params, results):
-    made = report.provenance(results, params)
-    assert report.page(results, params, {}, made, AUDIT) == report.page(
-        results, params, {}, made, AUDIT
-    )
-    heat = report.heat(results, params)
+def test_the_same_results_give_the_same_bytes(made):
+    assert report.page(**made) == report.page(**made)
+    heat = tables.matrix_heat(made["cells"], made["params"])
     png = report.matrix_png(heat)
     assert png == report.matrix_png(heat) and png.startswith(b"\x89PNG")
 
 
-def test_contact_sheets_show_the_fakes_in_order_and_refuse_photographs(small_profile):
-    _, folder = small_profile(count=20)
-    sheet = images.decode_png(report.contact_sheet("a", folder))
-    assert sheet.shape == (3 * 32, 8 * 32, 1)
-    fakes = manifest.pixels(manifest.read(folder / "a"))
-    assert np.array_equal(sheet[:32, :32], fakes[0])
-    assert np.array_equal(sheet[32:64, 32:64], fakes[9])
-    assert (sheet[64:, 4 * 32 :] == 255).all()
-    with pytest.raises(UserError, match="not fakes of real"):
-        report.contact_sheet("real", folder)
+def test_gates_that_did_not_hold_are_listed_and_hard_ones_in_red(made):
+    html = report.page(**made)
+    assert "1 of 3 gates and probes held" in html
+    assert '<p class="red"><b>Gate collapse did not hold for b</b>' in html
+    assert html.count('<tr class="red">') == 1
+    assert html.index("half of them alike") < html.index("AUC 0.900") < html.index("no image twice")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_the_page_without_complaint(made, browser, tmp_path, width, scheme):
+    path = tmp_path / "index.html"
+    path.write_text(report.page(**made))
+    browser.open(path, width=width, scheme=scheme)
+    assert browser.complaints() == []
+    outside = [url for url in browser.requests() if not url.startswith(("data:", path.as_uri()))]
+    assert outside == []
+    browser.ask("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert (
+        browser.ask("[...document.images].filter(i => !i.complete || !i.naturalWidth).length") == 0
+    )
+    assert (
+        browser.ask("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        == 0
+    )
+    drawn = "[...document.querySelectorAll('figure > svg')].map(s => s.getBoundingClientRect())"
+    assert browser.ask(
+        f"{drawn}.every(r => r.width > 300 && r.height > 80 && r.right <= innerWidth)"
+    )
+    # Letters of the figures can be read, and their colours are those of the scheme.
+    ink = browser.ask("getComputedStyle(document.querySelector('figure > svg text')).fill")
+    soft = {"light": "rgb(86, 96, 107)", "dark": "rgb(163, 173, 184)"}
+    assert ink == soft[scheme]
+    sizes = (
+        "[...document.querySelectorAll('figure > svg text')].map(t => t.getBoundingClientRect())"
+    )
+    assert browser.ask(f"Math.min(...{sizes}.map(r => r.height))") >= 9
+
+
+def test_a_browser_that_shows_a_broken_page_complains(browser, tmp_path):
+    path = tmp_path / "broken.html"
+    path.write_text("<script>undefined_name()</script><img src='data:image/png;base64,AAAA'>")
+    browser.open(path)
+    assert browser.complaints()
+    assert browser.ask("[...document.images].filter(i => !i.naturalWidth).length") == 1
 
 
 def test_missing_damaged_and_empty_results_are_clear_errors(tmp_path):
@@ -141,15 +121,43 @@ def test_missing_damaged_and_empty_results_are_clear_errors(tmp_path):
     path.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged"):
         report.read_results(path)
-    matrix.write_table(path, matrix.RESULTS_SCHEMA.empty_table())
+    write_table(path, matrix.RESULTS_SCHEMA.empty_table())
     with pytest.raises(UserError, match="holds 0 rows"):
         report.read_results(path)
 
 
-def test_gates_that_did_not_hold_are_listed_hard_ones_first_and_in_red(params, results):
-    assert [gate["gate"] for gate in report.gates_table(AUDIT)] == ["collapse", "border"]
-    html = report.page(results, params, {}, {}, AUDIT)
-    assert "1 of 3 gates and probes held" in html
-    assert '<p class="red"><b>Gate collapse did not hold for b</b>' in html
-    assert html.count('<tr class="red">') == 1
-    assert "no image twice" not in html
+def test_of_the_scores_only_unseen_fakes_and_photographs_of_clean_images_are_read(
+    report_parts, tmp_path
+):
+    params = report_parts["params"]
+    with pytest.raises(UserError, match=r"spectrum-a\.parquet cannot be read"):
+        report.read_scores(params, tmp_path)
+    rows = pd.DataFrame(
+        [
+            {"image_id": f"{generator}-{i}", "label": int(generator in "abc"), "score": 0.5,
+             "generator": generator, "seed": 0, "perturbation": perturbation, "threshold": 0.4}
+            for generator in ("real", "a", "b", "c", "real:elsewhere")
+            for perturbation in ("none", "blur") for i in range(3)
+        ]
+    )  # fmt: skip
+    rest = dict.fromkeys(("family", "threshold_rule", "code", "data"), "x") | {"n_train": 1}
+    for method in params.methods:
+        for held_out in params.generators:
+            whole = rows.assign(method=method, held_out=held_out, **rest)
+            table = pa.Table.from_pandas(whole[fit.SCHEMA.names], preserve_index=False)
+            write_table(fit.scores_path(method, held_out, tmp_path), table.cast(fit.SCHEMA))
+    scores = report.read_scores(params, tmp_path)
+    assert len(scores) == 2 * 3 * 9
+    fakes = scores[scores["label"] == 1]
+    assert (fakes["generator"] == fakes["held_out"]).all()
+
+
+def test_timings_are_read_of_the_fits_that_params_yaml_names(report_parts, tmp_path):
+    assert report.read_timings(report_parts["params"], tmp_path).empty
+    for name in ("spectrum/a/0", "spectrum/family-y/1", "gone/a/0"):
+        (tmp_path / name).mkdir(parents=True)
+        timing = json.dumps({"seconds": 1.5, "device": "one CPU"})
+        (tmp_path / name / "timing.json").write_text(timing)
+    timings = report.read_timings(report_parts["params"], tmp_path)
+    assert list(timings["method"]) == ["spectrum", "spectrum"]
+    assert np.allclose(timings["seconds"], 1.5)
