@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.tables import number
+from generators import quality
 from pipeline import manifest
 from pipeline.errors import UserError
 from pipeline.folds import MANIFESTS, sources
@@ -70,12 +71,8 @@ def contact_sheet(name: str, folder: Path = MANIFESTS) -> np.ndarray:
             "dvc repro"
         )
     faces = np.stack([small(one) for one in manifest.pixels(frame)])
-    size, channels = faces.shape[1], faces.shape[3]
-    rows = -(-len(faces) // SHEET_COLUMNS)
-    sheet = np.full((rows * SHEET_COLUMNS, size, size, channels), 255, np.uint8)
-    sheet[: len(faces)] = faces
-    sheet = sheet.reshape(rows, SHEET_COLUMNS, size, size, channels).transpose(0, 2, 1, 3, 4)
-    return sheet.reshape(rows * size, SHEET_COLUMNS * size, channels)
+    blank = np.full((-len(faces) % SHEET_COLUMNS, *faces.shape[1:]), 255, np.uint8)
+    return quality.contact_sheet(np.concatenate([faces, blank]), SHEET_COLUMNS)
 
 
 def mistakes(scores: pd.DataFrame) -> pd.DataFrame:

@@ -237,7 +237,7 @@ def fpr_table(cells: pd.DataFrame, params: Params) -> Table:
     clean, own = cells[cells["perturbation"] == CLEAN], own_photographs(cells, params)
     rows = []
     for method in params.methods:
-        for held_out in dict.fromkeys(clean["held_out"]):
+        for held_out in params.folds():
             fit = (clean["method"] == method) & (clean["held_out"] == held_out)
             mine = own[(own["method"] == method) & (own["held_out"] == held_out)]
             others = (clean[fit & (clean["generator"] == name)] for name in collections(params))
@@ -277,7 +277,7 @@ def cross_tables(cells: pd.DataFrame, params: Params) -> dict[str, Table]:
     tables = {}
     for method in params.methods:
         rows = []
-        for held_out in dict.fromkeys(cells["held_out"]):
+        for held_out in params.folds():
             trained = params.training_generators(held_out)
             row = [held_out]
             for generator in params.generators:
@@ -389,7 +389,7 @@ def keeps_to_rule(cells: pd.DataFrame, params: Params) -> pd.Series:
     They do unless even the lower bounds, on average over held-out generators, lie above that rate.
     """
     low = mean_over(unseen(cells), params, "fpr_low")
-    return low <= params.matrix.threshold.fpr
+    return ~(low > params.matrix.threshold.fpr)
 
 
 def ranking(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -468,7 +468,9 @@ def _against_others(best: str, order: pd.DataFrame, comparisons: pd.DataFrame) -
 def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> list[str]:
     """Say which method catches unseen generators best, by how much, and what speaks against it."""
     order = ranking(cells, params)
-    if order["recall"].isna().all():
+    lacking = [str(method) for method in order.index[order["recall"].isna()]]
+    order = order[order["recall"].notna()]
+    if order.empty:
         return ["No method has a result on every held-out generator: there is no verdict yet."]
     best, target = str(order.index[0]), params.matrix.threshold.fpr
     first = order.iloc[0]
@@ -497,6 +499,8 @@ def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> l
             f"{listed(loud)} cannot win: more photographs are called fake than the "
             f"{percent(target)} that the threshold was set for."
         )
+    if lacking:
+        lines.append(f"Not ranked, since a result is missing: {listed(lacking)}.")
     points = recall_fpr_points(cells, params)
     others = points[(points["method"] == best) & (points["collection"] != "")]
     if not params.other_reals:

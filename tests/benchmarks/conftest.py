@@ -29,7 +29,7 @@ SECONDS = 120
 
 
 class Tab:
-    """One tab, driven over the DevTools protocol: what it asked for, what it complained about, and what it answers."""
+    """One tab, driven over the DevTools protocol; `events` is what it said of itself."""
 
     def __init__(self, socket):
         self.socket, self.number, self.events = socket, 0, []
@@ -61,7 +61,7 @@ class Tab:
         """Evaluate JavaScript."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
-        return answer["result"]["value"]
+        return answer["result"].get("value")
 
     def complaints(self):
         """Console messages, exceptions and log entries since the page was opened."""

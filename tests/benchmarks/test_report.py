@@ -154,7 +154,7 @@ def test_of_the_scores_only_unseen_fakes_and_photographs_of_clean_images_are_rea
 
 def test_timings_are_read_of_the_fits_that_params_yaml_names(report_parts, tmp_path):
     assert report.read_timings(report_parts["params"], tmp_path).empty
-    for name in ("spectrum/a/0", "spectrum/family-y/1", "gone/a/0"):
+    for name in ("spectrum/a/0", f"spectrum/{fit.file_name('family:y')}/1", "gone/a/0"):
         (tmp_path / name).mkdir(parents=True)
         timing = json.dumps({"seconds": 1.5, "device": "one CPU"})
         (tmp_path / name / "timing.json").write_text(timing)
