@@ -71,8 +71,7 @@ def contact_sheet(name: str, folder: Path = MANIFESTS) -> np.ndarray:
             "dvc repro"
         )
     faces = np.stack([small(one) for one in manifest.pixels(frame)])
-    blank = np.full((-len(faces) % SHEET_COLUMNS, *faces.shape[1:]), 255, np.uint8)
-    return quality.contact_sheet(np.concatenate([faces, blank]), SHEET_COLUMNS)
+    return quality.contact_sheet(faces, SHEET_COLUMNS)
 
 
 def mistakes(scores: pd.DataFrame) -> pd.DataFrame:

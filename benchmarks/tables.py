@@ -87,7 +87,7 @@ def percent(value: float) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """Write a difference: "+0.02", "−0.10"."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no −0.00
 
 
 def bounds(row: pd.Series, metric: str) -> str:
@@ -444,25 +444,21 @@ def _against_others(best: str, order: pd.DataFrame, comparisons: pd.DataFrame) -
         return []
     row = rows.loc[others[0]]
     points, low, high = (signed(100 * row[k], 1) for k in ("difference", "low", "high"))
-    told = row["p_corrected"] < SIGNIFICANT
-    lines = [
+    told, p = row["p_corrected"] < SIGNIFICANT, p_text(row["p_corrected"])
+    if told:
+        weight = f"holds for these generators ({p}, corrected for {row['comparisons']} comparisons)"
+    elif row["low"] > 0:
+        weight = f"is not enough among {row['comparisons']} comparisons ({p}, corrected)"
+    else:
+        weight = f"does not decide between the two ({p}, corrected)"
+    line = (
         f"The next, {others[0]}, catches {percent(row['value_b'])}: a difference of {points} "
-        f"points ({low} to {high}; paired, 95 %) that "
-        + (
-            f"holds for these generators ({p_text(row['p_corrected'])}, corrected for "
-            f"{row['comparisons']} comparisons)."
-            if told
-            else f"does not decide between the two ({p_text(row['p_corrected'])}, corrected)."
-        )
-    ]
+        f"points ({low} to {high}; paired, 95 %) that {weight}."
+    )
     alike = [m for m in others[1:] if rows.loc[m, "p_corrected"] >= SIGNIFICANT]
     if alike:
-        lines[0] += (
-            f" Nor is it told apart from {listed(alike)}."
-            if not told
-            else (f" It is not told apart from {listed(alike)}.")
-        )
-    return lines
+        line += f" {'It is not' if told else 'Nor is it'} told apart from {listed(alike)}."
+    return [line]
 
 
 def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> list[str]:

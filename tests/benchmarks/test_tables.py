@@ -87,21 +87,26 @@ def test_a_method_that_calls_too_many_photographs_fake_cannot_win(report_parts):
 
 
 @pytest.mark.parametrize(
-    ("p", "words"), [(0.001, "holds for these generators (p = 0.001"), (0.2, "does not decide")]
+    ("p", "low", "words"),
+    [
+        (0.001, 0.02, "holds for these generators (p = 0.001"),
+        (0.2, 0.02, "is not enough among 3 comparisons"),
+        (0.2, -0.02, "does not decide"),
+    ],
 )
-def test_a_lead_is_only_claimed_where_the_corrected_comparison_holds(report_parts, p, words):
+def test_a_lead_is_only_claimed_where_the_corrected_comparison_holds(report_parts, p, low, words):
     cells, params = report_parts["cells"], report_parts["params"]
     cells = cells[cells["method"] == "spectrum"]
     cells = pd.concat([cells, cells.assign(method="dct", recall=cells["recall"] - 0.1)])
     rows = [
         {"a": "dct", "b": "spectrum", "held_out": "mean", "metric": metric, "value_a": 0.45,
-         "value_b": 0.55, "difference": -0.1, "low": -0.18, "high": -0.02, "p": p / 3,
+         "value_b": 0.55, "difference": -0.1, "low": -0.18, "high": -low, "p": p / 3,
          "p_corrected": p, "comparisons": 3}
         for metric in COMPARED
     ]  # fmt: skip
     line = tables.verdict(cells, params, pd.DataFrame(rows))[1]
     assert line.startswith("The next, dct, catches 45 %")
-    assert "+10.0 points (+2.0 to +18.0" in line and words in line
+    assert f"+10.0 points ({tables.signed(100 * low, 1)} to +18.0" in line and words in line
 
 
 def test_means_are_those_of_pandas(report_parts):
@@ -129,6 +134,10 @@ def test_one_round_is_no_history(report_parts):
     assert tables.history_rows(rounds[rounds["round"] == 0], params).empty
     renamed = params.model_copy(update={"methods": {"other": params.methods["dct"]}})
     assert tables.history_rows(rounds, renamed).empty
+
+
+def test_a_difference_of_nothing_has_no_minus():
+    assert [tables.signed(value) for value in (-0.001, 0.0, -0.1)] == ["+0.00", "+0.00", "−0.10"]
 
 
 @pytest.mark.parametrize(
