@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -29,17 +30,17 @@ def made(report_parts):
 
 
 def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(made):
-    html = report.page(**made)
+    text = report.page(**made)
     for row in tables.cells_table(made["cells"], made["params"]).rows:
         cells = "".join(f"<td>{cell}</td>" for cell in row[1:])
-        assert f'<th scope="row">{row[0]}</th>{cells}' in html
+        assert f'<th scope="row">{row[0]}</th>{cells}' in text
     lines = tables.verdict(made["cells"], made["params"], made["comparisons"])
-    assert all(f"<p>{line}</p>" in html for line in lines)
+    assert all(f"<p>{line}</p>" in text for line in lines)
     shown = sum(len(kind) for kinds in made["mistakes"].values() for kind in kinds.values())
-    assert html.count("<img ") == 1 + shown and shown > 10
-    assert not re.search(r"(src|href)=\"(?!data:|#)|@import|url\((?!#)|<script", html)
-    anchors = set(re.findall(r'href="#([a-z]+)"', html))
-    assert anchors and all(f'<h2 id="{anchor}">' in html for anchor in anchors)
+    assert text.count("<img ") == 1 + shown and shown > 10
+    assert not re.search(r"(src|href)=\"(?!data:|#)|@import|url\((?!#)|<script", text)
+    anchors = set(re.findall(r'href="#([a-z]+)"', text))
+    assert anchors and all(f'<h2 id="{anchor}">' in text for anchor in anchors)
 
 
 def test_every_figure_there_are_numbers_for_is_drawn_and_no_other(made):
@@ -49,15 +50,28 @@ def test_every_figure_there_are_numbers_for_is_drawn_and_no_other(made):
     assert "false positive rate by method" in names
     bare = made["params"].model_copy(update={"perturbations": ("none",)})
     rest = {"rounds": made["rounds"][:0], "study": made["study"][:0], "params": bare}
-    html = report.page(**(made | rest))
-    assert not re.search("over synthesised images|false positive rate by method", html)
+    text = report.page(**(made | rest))
+    assert not re.search("over synthesised images|false positive rate by method", text)
     for words in ("One round so far", "names no perturbation", "needs colour"):
-        assert words in html
+        assert words in text
+
+
+def test_the_rows_that_are_named_beside_a_heat_map_are_those_of_its_numbers(made):
+    named = re.findall(r"Rows: <code>(.*?)</code>", report.page(**made))
+    queries = [html.unescape(code).split("; ")[-1] for code in named]
+    heats = (tables.matrix_heat, tables.family_heat)
+    for heat, query in zip(heats, (queries[0], queries[3]), strict=True):
+        rows = eval(query, {"r": made["cells"]}).set_index(["method", "generator"])["recall"]
+        shown = heat(made["cells"], made["params"])
+        for method, cells in shown.rows:
+            for (generator, _), cell in zip(shown.columns, cells, strict=True):
+                if generator in made["params"].generators:
+                    assert cell.text == tables.number(rows.get((method, generator), np.nan))
 
 
 def test_names_are_escaped(made):
-    html = report.page(**(made | {"made": {"heading": "<script>alert(1)</script>"}}))
-    assert "<script>" not in html and "&lt;script&gt;" in html
+    text = report.page(**(made | {"made": {"heading": "<script>alert(1)</script>"}}))
+    assert "<script>" not in text and "&lt;script&gt;" in text
 
 
 def test_the_same_results_give_the_same_bytes(made):
@@ -68,11 +82,11 @@ def test_the_same_results_give_the_same_bytes(made):
 
 
 def test_gates_that_did_not_hold_are_listed_and_hard_ones_in_red(made):
-    html = report.page(**made)
-    assert "1 of 3 gates and probes held" in html
-    assert '<p class="red"><b>Gate collapse did not hold for b</b>' in html
-    assert html.count('<tr class="red">') == 1
-    assert html.index("half of them alike") < html.index("AUC 0.900") < html.index("no image twice")
+    text = report.page(**made)
+    assert "1 of 3 gates and probes held" in text
+    assert '<p class="red"><b>Gate collapse did not hold for b</b>' in text
+    assert text.count('<tr class="red">') == 1
+    assert text.index("half of them alike") < text.index("AUC 0.900") < text.index("no image twice")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
