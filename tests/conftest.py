@@ -37,14 +37,15 @@ def planted():
 def small_profile(tmp_path):
     """Write manifests of three small generators; returns their params and folder.
 
-    Fakes carry a checkerboard, photographs do not. Keyword arguments replace blocks of params.yaml.
+    Fakes carry a checkerboard, photographs do not; `shuffled`: half of either do, so that there is
+    something to learn and nothing to know. Keyword arguments replace blocks of params.yaml.
     """
     from pipeline import manifest, params
 
     names = ("a", "b", "c")
     folder = tmp_path / "data/manifests"
 
-    def write(count=40, size=32, channels=1, **blocks):
+    def write(count=40, size=32, channels=1, shuffled=False, **blocks):
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
         values["faces"] |= {"size": size, "channels": channels}
         entry = {"adapter": "dcgan", "weights": "-", "images": count}
@@ -58,6 +59,8 @@ def small_profile(tmp_path):
             board = 0 if name.startswith("real") else 25
             pixels = planted_fold(2 * count, size, channels, number, board).pixels
             pixels = pixels[::2] if board == 0 else pixels[1::2]
+            if shuffled:
+                pixels = planted_fold(count, size, channels, number, shuffled=True).pixels
             rows = manifest.rows_of(
                 pixels,
                 ids=[f"{source}-{i:08d}" for i in range(count)],
