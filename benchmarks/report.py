@@ -144,7 +144,7 @@ def page(
         params=params,
         target=tables.percent(params.matrix.threshold.fpr),
         rule=cells["threshold_rule"].iloc[0],
-        seeds=len(params.fit.seeds),
+        seeds=tables.span(cells["seeds"]),
         verdict=tables.verdict(cells, params, comparisons),
         gates=gates,
         failed=[gate for gate in gates if not gate["passed"]],
