@@ -60,7 +60,8 @@ def small_profile(tmp_path):
             pixels = planted_fold(2 * count, size, channels, number, board).pixels
             pixels = pixels[::2] if board == 0 else pixels[1::2]
             if shuffled:
-                pixels = planted_fold(count, size, channels, number, shuffled=True).pixels
+                draw = np.random.default_rng(number)
+                pixels = draw.permutation(planted_fold(count, size, channels, number).pixels)
             rows = manifest.rows_of(
                 pixels,
                 ids=[f"{source}-{i:08d}" for i in range(count)],

@@ -34,7 +34,7 @@ def test_the_interval_of_the_auc_contains_one_half(name, small_profile, tmp_path
     """Through the very stages of a run, with three seeds."""
     monkeypatch.chdir(tmp_path)
     run = small_profile(
-        count=200,
+        count=600,
         channels=3 if name in COLOUR_ONLY else 1,
         shuffled=True,
         methods={name: options(name)},
@@ -47,7 +47,7 @@ def test_the_interval_of_the_auc_contains_one_half(name, small_profile, tmp_path
     results, _ = matrix.build(run, matrix.read_scores(run))
     cells = matrix.held_out_cells(results)
     assert len(cells) == 3
-    # Of three intervals at 95 % one may miss by chance; far off none may be.
-    missed = (cells["auc_low"] > 0.5) | (cells["auc_high"] < 0.5)
-    assert missed.sum() <= 1 and cells["auc"].sub(0.5).abs().max() < 0.15, cells["auc"].tolist()
-    assert cells["auc"].mean() == pytest.approx(0.5, abs=0.08)
+    # The cells share their photographs, so that chance moves them together; it moves 150 against
+    # 150 by 0.033 (one standard deviation), and one interval of twenty beyond its end.
+    near = (cells["auc_low"] < 0.5) & (cells["auc_high"] > 0.5)
+    assert near.sum() >= 2 and cells["auc"].sub(0.5).abs().max() < 0.1, cells["auc"].tolist()
