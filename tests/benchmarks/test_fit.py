@@ -213,7 +213,7 @@ def test_scores_that_are_no_probabilities_stop_the_run(project, drawing, monkeyp
     assert not fit.SCORES.exists()
 
 
-def test_the_stage_depends_on_all_the_code_it_runs_and_not_on_the_report():
+def test_its_code_stage_depends_on_all_the_code_it_runs_and_not_on_the_report():
     code = (
         "import sys; from benchmarks import fit; from benchmarks.methods import METHODS\n"
         "for name in METHODS: fit.load_method(name)\n"
@@ -221,7 +221,7 @@ def test_the_stage_depends_on_all_the_code_it_runs_and_not_on_the_report():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     loaded = {Path(file) for file in done.stdout.split()}
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["fit"]
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["fit-code"]
     deps = [ROOT / dep for dep in stage["deps"]]
     for package in ("benchmarks", "deepfd", "generators", "pipeline"):
         for path in loaded:
