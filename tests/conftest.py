@@ -51,7 +51,7 @@ def small_profile(tmp_path):
         entry = {"adapter": "dcgan", "weights": "-", "images": count}
         values["generators"] = {n: entry | {"family": "x" if n == "c" else "y"} for n in names}
         values["methods"] = {"spectrum": {"method": "spectrum"}, "dct": {"method": "dct"}}
-        values["matrix"]["bootstrap"] = 50
+        values["matrix"] |= {"bootstrap": 50, "compare": []}
         checked = params.parse(values | blocks)
         sources = {"real": "real", **{n: n for n in names}}
         sources |= {f"real:{other}": f"real_{other}" for other in checked.other_reals}

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmarks.fit import file_name
 from pipeline import audit, images, manifest
 from pipeline.errors import UserError
 from pipeline.folds import Fold, Images, load
@@ -31,7 +32,7 @@ def params() -> Params:
         for name, family in (("a", "one"), ("b", "one"), ("c", "two"))
     }
     values["methods"] = {"spectrum": {"method": "spectrum"}}
-    values["audit"] = {}
+    values["audit"], values["matrix"]["compare"] = {}, []
     return parse(values)
 
 
@@ -345,13 +346,13 @@ def test_a_step_without_record_is_caught(clean: Path, params: Params):
 
 def test_every_fit_that_params_names_is_judged(clean: Path, params: Params, tmp_path: Path):
     models = tmp_path / "models"
-    for held_out in params.held_outs():
-        home = models / "spectrum" / held_out.replace(":", "-") / "0"
+    for held_out in params.folds():
+        home = models / "spectrum" / file_name(held_out) / "0"
         home.mkdir(parents=True)
         reads = record(load(params, held_out, clean))
         (home / "reads.json").write_text(json.dumps(reads))
     gates = audit.audit_reads(params, models, clean)
-    assert [g.subject for g in gates] == [f"spectrum/{h}/0" for h in params.held_outs()]
+    assert [g.subject for g in gates] == [f"spectrum/{h}/0" for h in params.folds()]
     assert all(g.passed for g in gates)
     (home / "reads.json").unlink()
     with pytest.raises(UserError, match=r"holds no <seed>/reads.json; run the fit"):
