@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -22,26 +23,28 @@ from pipeline.seeds import seed_for
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
-def _coded(picture: Image.Image, draw: np.random.Generator, kind: str, quality: int) -> Image.Image:
-    """Encode and decode; JPEG as Pillow's default, with halved chroma (4:2:0)."""
+def coded(
+    picture: Image.Image, draw: np.random.Generator, kind: str, quality: int, **options: Any
+) -> Image.Image:
+    """Encode and decode, with Pillow's `options`; by default JPEG halves chroma (4:2:0)."""
     buffer = io.BytesIO()
-    picture.save(buffer, format=kind, quality=quality)
+    picture.save(buffer, format=kind, quality=quality, **options)
     return Image.open(buffer).convert(picture.mode)
 
 
-def _blurred(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
+def blurred(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
     """Blur with a Gaussian of `sigma` pixels (Pillow's three box filters)."""
     return picture.filter(ImageFilter.GaussianBlur(sigma))
 
 
-def _resized(picture: Image.Image, draw: np.random.Generator, factor: float) -> Image.Image:
+def resized(picture: Image.Image, draw: np.random.Generator, factor: float) -> Image.Image:
     """Shrink to `factor` of the size and enlarge again, both bicubic."""
     small = [max(1, round(side * factor)) for side in picture.size]
     bicubic = Image.Resampling.BICUBIC
     return picture.resize(small, bicubic).resize(picture.size, bicubic)
 
 
-def _noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
+def noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
     """Add Gaussian noise of `sigma` grey levels to every value."""
     pixels = np.asarray(picture, dtype=np.float64)
     pixels = np.rint(pixels + draw.normal(0, sigma, pixels.shape))
@@ -54,21 +57,21 @@ def _social(picture: Image.Image, draw: np.random.Generator) -> Image.Image:
     Upload: a factor of 0.7 to 1 and JPEG 70 to 90. Shared on: sharpened a little, as networks do
     when they shrink, and JPEG 60 to 85.
     """
-    picture = _resized(picture, draw, draw.uniform(0.7, 1.0))
-    picture = _coded(picture, draw, "JPEG", int(draw.integers(70, 91)))
+    picture = resized(picture, draw, draw.uniform(0.7, 1.0))
+    picture = coded(picture, draw, "JPEG", int(draw.integers(70, 91)))
     picture = picture.filter(ImageFilter.UnsharpMask(radius=1, percent=30, threshold=0))
-    return _coded(picture, draw, "JPEG", int(draw.integers(60, 86)))
+    return coded(picture, draw, "JPEG", int(draw.integers(60, 86)))
 
 
 # A new one is a line here and a name in `pipeline.params.Perturbation`.
 PERTURBATIONS: dict[str, Change] = {
-    "jpeg95": partial(_coded, kind="JPEG", quality=95),
-    "jpeg75": partial(_coded, kind="JPEG", quality=75),
-    "jpeg50": partial(_coded, kind="JPEG", quality=50),
-    "webp75": partial(_coded, kind="WEBP", quality=75),
-    "blur": partial(_blurred, sigma=1.0),
-    "resize": partial(_resized, factor=0.5),
-    "noise": partial(_noisy, sigma=5.0),
+    "jpeg95": partial(coded, kind="JPEG", quality=95),
+    "jpeg75": partial(coded, kind="JPEG", quality=75),
+    "jpeg50": partial(coded, kind="JPEG", quality=50),
+    "webp75": partial(coded, kind="WEBP", quality=75),
+    "blur": partial(blurred, sigma=1.0),
+    "resize": partial(resized, factor=0.5),
+    "noise": partial(noisy, sigma=5.0),
     "social": _social,
 }
 

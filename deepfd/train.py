@@ -27,7 +27,7 @@ from deepfd.detector import Detector, Network, default_device, initialised
 from pipeline import precision
 from pipeline.errors import UserError
 from pipeline.folds import Images
-from pipeline.params import Net
+from pipeline.params import Net, Paired
 from pipeline.seeds import seed_for
 
 RULE = "lowest class-balanced valid cross-entropy"
@@ -93,36 +93,37 @@ class BatchPairs:
 
     `options.pairs` is `all` N (N - 1) / 2 of them, or `sampled`: each image in one pair, N / 2 of
     them, drawn anew at each step. The images and their order are the same for both. With
-    `contrastive_weight` 0 and no contrastive steps this is plain cross-entropy on the same images
-    in the same order.
+    `options.contrastive_weight` 0 and no contrastive steps this is plain cross-entropy on the same
+    images in the same order. What a batch is made of, `draws` says.
     """
 
-    def __init__(
-        self, train: Images, options: Net, seed: int, device: torch.device,
-        contrastive_weight: float,
-    ) -> None:  # fmt: skip
-        self.source = _Source(train, seed, device)
+    def __init__(self, train: Images, options: Paired, seed: int, device: torch.device) -> None:
         self.margin = options.margin
-        self.weight = contrastive_weight
+        self.weight = options.contrastive_weight
         self.partners = (
             data.generator(seed_for(seed, "partners")) if options.pairs == "sampled" else None
         )
-        self.batches = data.balanced_batches(train, options.batch, seed_for(seed, "batches"))
+        self.batches = self.draws(train, options, seed, device)
+
+    def draws(
+        self, train: Images, options: Paired, seed: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield for ever this process's inputs (N / processes, C, S, S) and all labels (N,)."""
+        source = _Source(train, seed, device)
+        for positions in data.balanced_batches(train, options.batch, seed_for(seed, "batches")):
+            yield source.inputs(positions), source.labels[positions]
 
     def contrastive(self, network: Network) -> Tensor:
         """Contrastive loss of the pairs of a batch."""
-        positions = next(self.batches)
-        features = parallel.gather(network.d1(self.source.inputs(positions))[1])
-        return self._of_pairs(features, self.source.labels[positions])
+        x, labels = next(self.batches)
+        return self._of_pairs(parallel.gather(network.d1(x)[1]), labels)
 
     def classifier(self, network: Network) -> Tensor:
         """Cross-entropy of a batch plus the weighted contrastive loss of its pairs."""
-        positions = next(self.batches)
-        labels = self.source.labels[positions]
+        x, labels = next(self.batches)
         if not self.weight:
-            logits = parallel.gather(network.d2(network.d1.maps(self.source.inputs(positions))))
-            return losses.classifier(logits, labels)
-        logits, features = map(parallel.gather, network(self.source.inputs(positions)))
+            return losses.classifier(parallel.gather(network.d2(network.d1.maps(x))), labels)
+        logits, features = map(parallel.gather, network(x))
         return losses.classifier(logits, labels) + self.weight * self._of_pairs(features, labels)
 
     def _of_pairs(self, features: Tensor, labels: Tensor) -> Tensor:

@@ -38,15 +38,16 @@ def up_layers(latent: int, width: int) -> list[nn.Module]:
     return layers
 
 
-def down_layers(channels: int, width: int, bias: bool) -> list[nn.Module]:
+def down_layers(channels: int, width: int, bias: bool, kernel: int = 4) -> list[nn.Module]:
     """Take images (N, C, 64, 64) to maps (N, 8 * width, 4, 4); `bias`: of the first layer."""
+    padding = (kernel - 1) // 2  # halves the side
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, 4, 2, 1, bias=bias),
+        nn.Conv2d(channels, width, kernel, 2, padding, bias=bias),
         nn.LeakyReLU(0.2, inplace=True),
     ]
     for narrow, wide in ((1, 2), (2, 4), (4, 8)):
         layers += [
-            nn.Conv2d(narrow * width, wide * width, 4, 2, 1, bias=False),
+            nn.Conv2d(narrow * width, wide * width, kernel, 2, padding, bias=False),
             nn.BatchNorm2d(wide * width),
             nn.LeakyReLU(0.2, inplace=True),
         ]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from generators.adversarial import Recipe
-from generators.dcgan import adam, init_normal
+from generators.dcgan import adam, down_layers, init_normal
 
 
 class Generator(nn.Module):
@@ -55,16 +55,7 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, width, 5, 2, 2),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        for narrow, wide in ((1, 2), (2, 4), (4, 8)):
-            layers += [
-                nn.Conv2d(narrow * width, wide * width, 5, 2, 2, bias=False),
-                nn.BatchNorm2d(wide * width),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+        layers = down_layers(channels, width, bias=True, kernel=5)
         layers += [nn.Flatten(), nn.Linear(8 * width * 4 * 4, 1)]
         self.layers = nn.Sequential(*layers).apply(init_normal)
 

@@ -315,7 +315,6 @@ class DeepFDPairs(Paired):
     rebuilt_share: Fraction = 0.5
     # Training steps of each of the eight auto-encoders.
     encoder_steps: PositiveInt = 200
-    pairs: Literal["all"] = "all"
 
 
 class Plain(Paired):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -22,6 +21,8 @@ class DeepFD(Detector):
 
     # Options that are arguments of `architecture`, beside channels, size and width.
     arguments: ClassVar[tuple[str, ...]] = ("feature",)
+    # What a batch is made of and what is asked of it.
+    objective: ClassVar[type[training.BatchPairs]] = training.BatchPairs
 
     @classmethod
     def fit(
@@ -38,7 +39,7 @@ class DeepFD(Detector):
             valid,
             options,
             seed,
-            objective=partial(training.BatchPairs, contrastive_weight=options.contrastive_weight),
+            objective=cls.objective,
             rate=training.cosine_rate(options),
             log=log,
             architecture=cls.architecture,

@@ -19,11 +19,9 @@ where.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Self
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,12 +30,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from benchmarks.methods.deepfd import DeepFD
 from benchmarks.methods.deepfd_residual import NEIGHBOURS, planes, residuals
-from deepfd import data, losses, parallel
-from deepfd import train as training
+from benchmarks.perturb import Change, blurred, coded, noisy, resized
+from deepfd import data, parallel
 from deepfd.d1 import FEATURES
 from deepfd.d2 import D2
-from deepfd.detector import Detector, Network, default_device
+from deepfd.detector import Network, default_device
+from deepfd.train import BatchPairs
 from pipeline import precision
 from pipeline.folds import Images
 from pipeline.images import to_pil
@@ -125,7 +125,18 @@ def reconstructions(photographs: np.ndarray, steps: int, seed: int) -> np.ndarra
     return np.stack(found)
 
 
-def treatment(draw: np.random.Generator) -> list[tuple[str, float]]:
+def gamma(picture: Image.Image, draw: np.random.Generator, power: float) -> Image.Image:
+    """Raise every value, as a share of 255, to `power`."""
+    table = np.rint(255 * (np.arange(256) / 255) ** power).astype(np.uint8).tolist()
+    return picture.point(table * len(picture.getbands()))
+
+
+def sharpened(picture: Image.Image, draw: np.random.Generator, percent: int) -> Image.Image:
+    """Add `percent` of the difference from the picture blurred with a radius of 1 pixel."""
+    return picture.filter(ImageFilter.UnsharpMask(1, percent, 0))
+
+
+def treatment(draw: np.random.Generator) -> list[Change]:
     """Draw what happens to a picture, and to its pair, after its making.
 
     A third of the pictures stay as they are; the others meet each change with probability 0.4, in
@@ -133,47 +144,29 @@ def treatment(draw: np.random.Generator) -> list[tuple[str, float]]:
     """
     if draw.random() < 1 / 3:
         return []
+    quality, subsampling = int(draw.integers(50, 97)), 2 * int(draw.integers(2))
     changes = [
-        ("gamma", draw.uniform(0.7, 1.4)),
-        ("resize", draw.uniform(0.6, 1.0)),
-        ("blur", draw.uniform(0.2, 1.0)),
-        ("sharpen", draw.uniform(20, 150)),
-        ("noise", draw.uniform(0.5, 6.0)),
-        ("jpeg", draw.integers(50, 97)),
+        partial(gamma, power=draw.uniform(0.7, 1.4)),
+        partial(resized, factor=draw.uniform(0.6, 1.0)),
+        partial(blurred, sigma=draw.uniform(0.2, 1.0)),
+        partial(sharpened, percent=int(draw.integers(20, 150))),
+        partial(noisy, sigma=draw.uniform(0.5, 6.0)),
+        partial(coded, kind="JPEG", quality=quality, subsampling=subsampling),
     ]
     met = draw.random(len(changes)) < 0.4
     return [change for change, one in zip(changes, met, strict=True) if one]
 
 
-def treat(pixels: np.ndarray, changes: Sequence[tuple[str, float]], seed: int) -> np.ndarray:
+def treat(pixels: np.ndarray, changes: Sequence[Change], seed: int) -> np.ndarray:
     """Lay `changes` on one picture, uint8 (S, S, C); `seed` is that of the noise."""
-    picture = to_pil(pixels)
-    for name, value in changes:
-        if name == "gamma":
-            table = np.rint(255 * (np.arange(256) / 255) ** value).astype(np.uint8).tolist()
-            picture = picture.point(table * len(picture.getbands()))
-        elif name == "resize":
-            small = [max(8, round(side * value)) for side in picture.size]
-            picture = picture.resize(small, Image.Resampling.BICUBIC).resize(
-                picture.size, Image.Resampling.BICUBIC
-            )
-        elif name == "blur":
-            picture = picture.filter(ImageFilter.GaussianBlur(value))
-        elif name == "sharpen":
-            picture = picture.filter(ImageFilter.UnsharpMask(1, int(value), 0))
-        elif name == "noise":
-            grey = np.asarray(picture, dtype=np.float32)
-            grey = grey + np.random.default_rng(seed).normal(0, value, grey.shape)
-            picture = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
-        else:
-            buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=int(value), subsampling=(seed % 2) * 2)
-            picture = Image.open(buffer)
+    picture, draw = to_pil(pixels), np.random.default_rng(seed)
+    for change in changes:
+        picture = change(picture, draw)
     return np.asarray(picture, dtype=np.uint8).reshape(pixels.shape)
 
 
-class Pairs:
-    """Batches of photographs, reconstructions of the same, and fakes; cross-entropy and pairs.
+class Pairs(BatchPairs):
+    """Batches of photographs, reconstructions of the same, and fakes.
 
     Of a batch, half are photographs, a quarter their reconstructions (each by an auto-encoder drawn
     at random) and a quarter fakes of the training generators, mixed evenly. Photograph i and the
@@ -181,26 +174,25 @@ class Pairs:
     """
 
     def __init__(self, train: Images, options: Options, seed: int, device: torch.device) -> None:
-        self.options, self.device, self.seed = options, device, seed
-        self.pixels, self.labels = train.pixels, train.labels
         photographs = np.flatnonzero(train.labels == 0)
         self.place = {position: place for place, position in enumerate(photographs.tolist())}
         self.rebuilt = reconstructions(
             train.pixels[photographs], options.encoder_steps, seed_for(seed, "reconstructions")
         )
-        self.batches = self._batches(train)
+        super().__init__(train, options, seed, device)
 
-    def _batches(self, train: Images) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs (B, C, S, S) and labels (B,) for ever."""
-        positions = data.balanced_batches(train, self.options.batch, seed_for(self.seed, "batches"))
-        for step in itertools.count():
-            draw = np.random.default_rng(seed_for(self.seed, "treatment", step))
-            batch = next(positions).numpy()
-            is_fake = self.labels[batch] == 1
-            reals, fakes = batch[~is_fake], self.pixels[batch[is_fake]]
-            pixels = [*self.pixels[reals], *fakes]
+    def draws(
+        self, train: Images, options: Options, seed: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield for ever this process's inputs (N / processes, C, S, S) and all labels (N,)."""
+        positions = data.balanced_batches(train, options.batch, seed_for(seed, "batches"))
+        for step, batch in enumerate(positions):
+            draw = np.random.default_rng(seed_for(seed, "treatment", step))
+            is_fake = train.labels[batch] == 1
+            reals, fakes = batch[~is_fake], train.pixels[batch[is_fake]]
+            pixels = [*train.pixels[reals], *fakes]
             half = len(reals)
-            for place in range(min(len(fakes), round(half * self.options.rebuilt_share))):
+            for place in range(min(len(fakes), round(half * options.rebuilt_share))):
                 way = draw.integers(len(self.rebuilt))
                 pixels[half + place] = self.rebuilt[way, self.place[int(reals[place])]]
             plans = [(treatment(draw), int(draw.integers(2**31))) for _ in range(half)]
@@ -210,22 +202,8 @@ class Pairs:
                 treat(one[:, ::-1] if flip else one, *plan)
                 for one, plan, flip in zip(pixels, plans, flips, strict=False)
             ]
-            x = data.to_input(data.to_tensor(np.stack(treated), self.device))
-            labels = torch.tensor([0] * half + [1] * len(fakes), device=self.device)
-            yield x, labels
-
-    def contrastive(self, network: Network) -> Tensor:
-        """Contrastive loss of all pairs of a batch."""
-        x, labels = next(self.batches)
-        features = parallel.gather(network.d1(parallel.shard(x))[1])
-        return losses.all_pairs_contrastive(features, labels, self.options.margin)
-
-    def classifier(self, network: Network) -> Tensor:
-        """Cross-entropy of a batch plus the weighted contrastive loss of all its pairs."""
-        x, labels = next(self.batches)
-        logits, features = map(parallel.gather, network(parallel.shard(x)))
-        pairs = losses.all_pairs_contrastive(features, labels, self.options.margin)
-        return losses.classifier(logits, labels) + self.options.contrastive_weight * pairs
+            x = parallel.shard(data.to_input(data.to_tensor(np.stack(treated), device)))
+            yield x, torch.tensor([0] * half + [1] * len(fakes), device=device)
 
 
 class Block(nn.Module):
@@ -277,9 +255,10 @@ class TraceNetwork(Network):
 
     def __init__(
         self, channels: int, size: int, width: int = 24,
-        components: Sequence[str] = COMPONENTS, reach: float = 16.0,
+        components: Sequence[str] = (), reach: float = 16.0,
     ) -> None:  # fmt: skip
         nn.Module.__init__(self)
+        components = components or (("Y",) if channels == 1 else COMPONENTS)
         self.config = {
             "channels": channels, "size": size, "width": width,
             "components": list(components), "reach": reach,
@@ -288,27 +267,9 @@ class TraceNetwork(Network):
         self.d2 = D2(self.d1.outputs)
 
 
-class DeepFDPairs(Detector):
+class DeepFDPairs(DeepFD):
     """`TraceNetwork` trained on pairs of a photograph and its reconstruction, and on fakes."""
 
     architecture = TraceNetwork
-
-    @classmethod
-    def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
-        """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
-        components = options.components or (("Y",) if train.pixels.shape[-1] == 1 else COMPONENTS)
-        network, about = training.fit(
-            train,
-            valid,
-            options,
-            seed,
-            objective=Pairs,
-            rate=training.cosine_rate(options),
-            log=log,
-            architecture=cls.architecture,
-            components=components,
-            reach=options.reach,
-        )
-        return cls(network, about={"method": options.method, "seed": seed, **about})
+    arguments = ("components", "reach")
+    objective = Pairs

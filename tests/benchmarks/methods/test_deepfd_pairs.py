@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from benchmarks.methods.deepfd_pairs import (
     DeepFDPairs,
     Pairs,
     TraceNetwork,
+    gamma,
     reconstructions,
+    sharpened,
     treat,
     treatment,
 )
+from benchmarks.perturb import blurred, coded, noisy, resized
 from deepfd.detector import initialised
 from pipeline.folds import Images
 from pipeline.params import DeepFDPairs as Options
@@ -79,9 +83,16 @@ def test_a_third_of_the_pictures_stay_as_they_are():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     "change",
-    [("gamma", 1.3), ("resize", 0.7), ("blur", 0.8), ("sharpen", 90.0), ("noise", 4.0),
-     ("jpeg", 60)],
-)  # fmt: skip
+    [
+        partial(gamma, power=1.3),
+        partial(resized, factor=0.7),
+        partial(blurred, sigma=0.8),
+        partial(sharpened, percent=90),
+        partial(noisy, sigma=4.0),
+        partial(coded, kind="JPEG", quality=60, subsampling=0),
+    ],
+    ids=lambda change: change.func.__name__,
+)
 def test_a_change_changes_the_picture_a_little_and_always_alike(change, channels):
     draw = np.random.default_rng(0)
     coarse = draw.integers(40, 210, (8, 8, channels), dtype=np.uint8)
