@@ -1,6 +1,6 @@
 """Fit one method with one generator held out, set its threshold, score every test image.
 
-`python -m benchmarks.fit <method> <held_out>` reads data/manifests/ (by way of data/folds.json) and
+`python -m benchmarks.fit <method> <held_out>...` reads data/manifests/ (by way of data/folds.json) and
 writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
 `recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
 then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
@@ -358,19 +358,22 @@ def launch(arguments: list[str]) -> None:
 
 @one_line
 def main(argv: list[str] | None = None) -> None:
-    """Run `python -m benchmarks.fit <method> <held_out>`."""
+    """Run `python -m benchmarks.fit <method> <held_out>...`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("method", help="an entry of `methods` in params.yaml")
-    parser.add_argument("held_out", help="a generator, `none`, `family:<name>` or `families`")
+    parser.add_argument(
+        "held_out", nargs="+", help="a generator, `none`, `family:<name>` or `families`"
+    )
     args = parser.parse_args(argv)
     params = load_params()
     if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Net):
-        launch([args.method, args.held_out])
+        launch([args.method, *args.held_out])
     data = folds.data_digest(params)
-    if args.held_out == FAMILIES:
-        run_families(params, args.method, data)
-    else:
-        run(params, args.method, args.held_out, data)
+    for held_out in args.held_out:
+        if held_out == FAMILIES:
+            run_families(params, args.method, data)
+        else:
+            run(params, args.method, held_out, data)
 
 
 if __name__ == "__main__":

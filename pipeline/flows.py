@@ -51,8 +51,8 @@ REPORT_URL = "DEEPFD_REPORT_URL"
 # A stage says its percentages many times a second; the log and the artifact follow at this pace.
 LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0
 PERCENT = re.compile(r"(\d{1,3})%\|")
-# fit@<method>-<held_out>, fit-none@<method>-none, ...: the stages that belong to one method.
-METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)-")
+# fit@<method>-<held_out> and fit-others@<method>: the stages that belong to one method.
+METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)")
 
 # What pipeline.audit says first when it stops a run: "2 gates failed: overlap of real: ...".
 GATE_FAILED = re.compile(r"\d+ gates? failed: (.{1,60}?) of ")
