@@ -1,6 +1,6 @@
 """Fit one method with one generator held out, set its threshold, score every test image.
 
-`python -m benchmarks.fit <method> <held_out>...` reads data/manifests/ (by way of data/folds.json) and
+`python -m benchmarks.fit <method> <held_out>...` reads data/manifests/ (by data/folds.json) and
 writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
 `recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
 then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
