@@ -171,10 +171,14 @@ class GanTrainer:
             getattr(self, name).load_state_dict(part)
 
     @torch.no_grad()
-    def finished(self) -> nn.Module:
-        """Return the averaged generator, its batch statistics measured anew on 2,048 latents."""
+    def finished(self, done: float = 1.0) -> nn.Module:
+        """Return the averaged generator, its batch statistics measured anew on 2,048 latents.
+
+        Args:
+            done: share of the training so far, of which a growing network has its resolution.
+        """
         model = copy.deepcopy(self.average)
-        self.recipe.grow(model, 1.0)
+        self.recipe.grow(model, done)
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if norms:
             for norm in norms:

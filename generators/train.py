@@ -128,8 +128,18 @@ def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
 
 
 @torch.inference_mode()
-def samples(trainer: Any, count: int) -> np.ndarray:
-    """Make `count` images with the averaged generator: uint8 (count, H, W, C)."""
+def samples(trainer: Any, count: int, done: float, side: int) -> np.ndarray:
+    """Make images with the averaged generator.
+
+    Args:
+        trainer: the run.
+        count: how many.
+        done: share of the training so far.
+        side: pixels; the images of a network that has not grown to it yet are enlarged.
+
+    Returns:
+        uint8 (count, side, side, C).
+    """
     made = []
     if hasattr(trainer, "pipeline"):
         pipe = trainer.pipeline().to(trainer.device)
@@ -139,9 +149,10 @@ def samples(trainer: Any, count: int) -> np.ndarray:
             found = pipe(len(seeds), random, num_inference_steps=25, output_type="np")
             made.append(np.rint(found.images * 255).astype(np.uint8))
         return np.concatenate(made)
-    model = trainer.finished()
+    model = trainer.finished(done)
     for seeds in batched(range(count)):
         found = model(latents(seeds, (model.latent,)).to(trainer.device))
+        found = torch.nn.functional.interpolate(found, size=side)  # nearest: no pixel is new
         made.append(images.from_unit(found.float().cpu().numpy()))
     return np.concatenate(made)
 
@@ -151,17 +162,22 @@ def batched(seeds: range) -> list[range]:
     return [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
 
 
-def look(trainer: Any, shown: int, photographs: np.ndarray, floor: Distance, work: Path) -> None:
+def look(
+    trainer: Any, shown: int, total: int, side: int, photographs: np.ndarray, floor: Distance,
+    work: Path,
+) -> None:  # fmt: skip
     """Write a contact sheet of the run, and a line more of its distance from photographs.
 
     Args:
         trainer: the run.
         shown: images shown so far.
+        total: images of the whole training.
+        side: pixels of the photographs.
         photographs: features of photographs that are not trained on, (N, D).
         floor: the distance of training photographs from these.
         work: folder of the run.
     """
-    made = samples(trainer, MEASURED)
+    made = samples(trainer, MEASURED, shown / total, side)
     sheet = contact_sheet(made[: SHEET[0] * SHEET[1]], SHEET[1])
     manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
     found = kernel_distance(features(made), photographs)
@@ -254,12 +270,12 @@ def train(
                 save_checkpoint(work / "checkpoint.pt", trainer, step, options)
                 start = saved = time.monotonic()
                 if unseen is not None and start >= due:
-                    look(trainer, step * per_step, photographs, floor, work)
+                    look(trainer, step * per_step, total, size, photographs, floor, work)
                     saved = time.monotonic()
                     due = saved + max(LOOK_SECONDS, LOOK_SHARE * (saved - start))
     save_checkpoint(work / "checkpoint.pt", trainer, step, options)
     if unseen is not None:
-        look(trainer, step * per_step, photographs, floor, work)
+        look(trainer, step * per_step, total, size, photographs, floor, work)
     about = {
         "licence": LICENCES.get(faces_name, "the licence of the photographs it was trained on"),
         "training_data": f"{len(faces)} photographs of {faces_name} (train split)",

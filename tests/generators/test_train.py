@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -120,3 +121,12 @@ def test_measuring_a_run_shows_its_distance_and_changes_nothing(name, faces, tmp
         load_file(tmp_path / run / f"{weights}.safetensors") for run in ("blind", "seen")
     )
     assert all(torch.equal(blind[key], seen[key]) for key in blind)
+
+
+def test_what_a_growing_generator_is_shown_by_has_its_resolution_of_the_moment():
+    trainer = training.make_trainer("pggan", OPTIONS["pggan"], 3, 64, torch.device("cpu"))
+    coarse, whole = (training.samples(trainer, 2, done, side=64) for done in (0.05, 1.0))
+    assert coarse.shape == whole.shape == (2, 64, 64, 3)
+    blocks = coarse.reshape(2, 4, 16, 4, 16, 3)
+    assert (blocks == blocks[:, :, :1, :, :1]).all()  # 4x4, enlarged
+    assert len(np.unique(whole[0, :16, :16])) > 3

@@ -352,12 +352,16 @@ def test_twenty_rounds_grow_neither_in_memory_nor_in_time(serving):
             sizes["flow"].append(max((p.memory_info().rss for p in flows), default=0))
         time.sleep(1)
     assert serving.flows()[-1]["state"]["type"] == "COMPLETED"
+    of_stage = {
+        "task_runs": {"name": {"any_": ["sample@two"]}},
+        "sort": "EXPECTED_START_TIME_ASC",
+    }
     noop = [
         task["total_run_time"]
-        for task in serving.api("task_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
-        if task["name"] == "sample@two" and task["state"]["name"] == "Nothing new"
+        for task in serving.api("task_runs/filter", of_stage)
+        if task["state"]["name"] == "Nothing new"
     ]
-    assert len(noop) >= 20
+    assert len(noop) >= 19  # the first round may have had it to make
     figures = {f"{name}, MB": [size / 1e6 for size in each] for name, each in sizes.items()}
     for name, values in {**figures, "no-op stage, s": noop}.items():
         early, late = (sum(part) / 5 for part in (values[2:7], values[-5:]))
