@@ -149,6 +149,7 @@ def make_project(folder, slow=0):
         ["git", "config", "user.email", "tester@example.com"],
         ["git", "config", "user.name", "tester"],
         [*dvc, "init", "-q"],
+        ["cp", ROOT / ".dvcignore", "."],
         [*dvc, "config", "core.analytics", "false"],
         [*dvc, "config", "core.check_update", "false"],
         ["git", "add", "."],
