@@ -27,7 +27,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import imagehash
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -54,8 +53,7 @@ PROBE_FOLDS = 5
 # different persons differ in 52 bits or more (of 4.6 million pairs), the same picture after JPEG
 # 50, noise of 4 grey levels or resizing to 56 px and back in 16 or fewer, after a shift by one
 # pixel mostly in 32 to 42. `audit.near_bits` lies between.
-HASH_SIDE = 16
-BITS = HASH_SIDE**2
+BITS = 256  # of images.perceptual_hash
 # Copies are sought in grey, standardised thumbnails: brightness and contrast do not hide one.
 THUMB_SIDE = 32
 COPY_QUANTILE = 0.05
@@ -202,7 +200,7 @@ def trace(row: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], np.nda
         **_blockiness(grey),
         "sharpness: log energy": np.log((laplacian**2).mean() + 1e-6),
     }
-    bits = imagehash.phash(small, hash_size=HASH_SIDE).hash.ravel()
+    bits = images.perceptual_hash(picture)
     norm = np.linalg.norm(thumb)
     return described, np.where(bits, 1, -1).astype(np.float32), thumb / (norm if norm else 1)
 

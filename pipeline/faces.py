@@ -27,6 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -80,7 +81,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Unfit:
-    """A row of the quarantine: `reason` is unreadable, too_small, no_identity or duplicate."""
+    """A row of the quarantine.
+
+    `reason` is unreadable, too_small, no_identity, duplicate or near_duplicate.
+    """
 
     path: str
     reason: str
@@ -379,9 +383,50 @@ def prepare(
     )[0]  # fmt: skip
 
 
+class Seen:
+    """The photographs so far, to find what a further one repeats.
+
+    Where photographs are split by content, the same scene in two files can come into two splits,
+    and a test photograph would be one that was learned. The later of two such is unfit.
+    """
+
+    def __init__(self, near_bits: int | None) -> None:
+        self.near_bits = near_bits
+        self.names: list[str] = []
+        self.splits = np.empty(0, dtype="U5")
+        self.hashes = np.empty((0, 4), dtype=np.uint64)
+        self.first: dict[str, str] = {}  # digest of the pixels: name of the first such photograph
+
+    def repeats(self, name: str, row: dict[str, Any]) -> Unfit | None:
+        """Say what a row repeats; if nothing, keep it in mind."""
+        known = self.first.setdefault(row["sha256"], name)
+        if known != name:
+            return Unfit(name, "duplicate", f"same pixels as {known}")
+        if self.near_bits is None:
+            return None
+        found = images.perceptual_hash(images.open_image(row["image"]["bytes"]))
+        found = np.packbits(found).view(np.uint64)
+        count = len(self.names)
+        elsewhere = np.flatnonzero(self.splits[:count] != row["split"])
+        bits = np.bitwise_count(self.hashes[elsewhere] ^ found).sum(axis=1)
+        if len(bits) and (least := int(bits.min())) <= self.near_bits:
+            other = int(elsewhere[bits.argmin()])
+            return Unfit(
+                name,
+                "near_duplicate",
+                f"{least} of 256 bits from {self.names[other]}, which is in {self.splits[other]}",
+            )
+        if count == len(self.hashes):  # grown by doubling
+            self.hashes = np.resize(self.hashes, (max(1024, 2 * count), 4))
+            self.splits = np.resize(self.splits, max(1024, 2 * count))
+        self.names.append(name)
+        self.hashes[count], self.splits[count] = found, row["split"]
+        return None
+
+
 def build(
     source: Source, faces: Faces, seed: int, generator: str, target: Path, quarantine: Path,
-    fixed_split: str | None = None,
+    fixed_split: str | None = None, near_bits: int | None = None,
 ) -> Counter[str]:  # fmt: skip
     """Write a source's manifest and quarantine table.
 
@@ -393,6 +438,8 @@ def build(
         target: the manifest's folder, replaced as a whole.
         quarantine: the table of the unfit.
         fixed_split: the split of every photograph; by person or content if None.
+        near_bits: where photographs are split by content, one whose perceptual hash is so few bits
+            or fewer from that of an earlier one of another split is unfit.
 
     Returns:
         How many photographs each split and each reason of the quarantine has.
@@ -421,14 +468,12 @@ def build(
     try:
         rows: list[dict[str, Any]] = []
         unfit: list[Unfit] = []
-        first: dict[str, str] = {}  # digest of the pixels: name of the first such photograph
+        seen = Seen(near_bits if source.persons is None and not fixed_split else None)
         counts: Counter[str] = Counter()
         part = 0
         for photograph, result in _in_order(work, source, faces.rows_per_part):
             if isinstance(result, dict):
-                name = first.setdefault(result["sha256"], photograph.name)
-                if name != photograph.name:
-                    result = Unfit(photograph.name, "duplicate", f"same pixels as {name}")
+                result = seen.repeats(photograph.name, result) or result
             if isinstance(result, Unfit):
                 unfit.append(result)
                 counts[result.reason] += 1
@@ -470,7 +515,7 @@ def _gate(
     unfit: list[Unfit], counts: Mapping[str, int], total: int, faces: Faces, splits: Iterable[str]
 ) -> None:
     """Stop where too much is broken (duplicates are not) or a split is empty."""
-    broken = [one for one in unfit if one.reason != "duplicate"]
+    broken = [one for one in unfit if not one.reason.endswith("duplicate")]
     if len(broken) > faces.max_broken * total:
         reasons = _list(Counter(one.reason for one in broken))
         examples = "; ".join(f"{one.path}: {one.detail}" for one in broken[:3])
@@ -508,7 +553,7 @@ def run(params: Params, name: str = manifest.REAL, data: Path = Path("data")) ->
         generator, stem, split = f"{manifest.REAL}:{name}", f"{manifest.REAL}_{name}", "test"
     return build(
         source_of(faces), faces, params.seed, generator, data / "manifests" / stem,
-        data / "quarantine" / f"{stem}.parquet", split,
+        data / "quarantine" / f"{stem}.parquet", split, params.audit.near_bits,
     )  # fmt: skip
 
 

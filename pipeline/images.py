@@ -135,3 +135,10 @@ def pixel_sha256(pixels: np.ndarray) -> str:
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.hexdigest()
+
+
+def perceptual_hash(picture: Image.Image) -> np.ndarray:
+    """Return the 256 bits of a picture's pHash: bool (256,), alike for near-duplicates."""
+    import imagehash  # brings scipy: only where it is needed
+
+    return imagehash.phash(picture.convert("L"), hash_size=16).hash.ravel()

@@ -330,6 +330,35 @@ def test_as_many_broken_as_allowed_and_any_duplicates_do_not_stop_the_run(tmp_pa
     assert quarantine(tmp_path)[1] == ("copy.png", "duplicate", "same pixels as 0000.png")
 
 
+def test_a_near_duplicate_in_another_split_is_put_aside_and_one_in_the_same_is_not(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path / "photographs", 40)
+    for index in range(40):  # the same scenes once more, a little brighter
+        pixels = np.minimum(photograph(index), 249) + 6
+        Image.fromarray(pixels).save(tmp_path / "photographs" / f"{index:04d}_twin.png")
+    split = options(split=SHARES)
+    everything = make(tmp_path, split)
+    kept = make(tmp_path, split, near_bits=10)
+    aside = pd.read_parquet(tmp_path / "data" / "q.parquet")
+    assert 0 < len(aside) < 40 and set(aside["reason"]) == {"near_duplicate"}
+    assert len(kept) + len(aside) == len(everything) == 80
+    assert aside["path"].str.endswith("_twin.png").all()  # the later of the two
+    for row in aside.itertuples():
+        assert f"from {row.path.replace('_twin', '')}, which is in" in row.detail
+
+    def torn(frame: pd.DataFrame) -> int:
+        """Count the pairs of two splits that are near."""
+        bits = [images.perceptual_hash(images.open_image(one["bytes"])) for one in frame["image"]]
+        apart = (np.array(bits)[:, None] != np.array(bits)[None]).sum(axis=2)
+        splits = frame["split"].to_numpy()
+        return int(((apart <= 10) & (splits[:, None] != splits[None])).sum())
+
+    assert torn(everything) == 2 * len(aside) and torn(kept) == 0
+    # Of persons, or of a collection for testing only, nothing can be torn.
+    assert len(make(tmp_path, split, near_bits=10, fixed_split="test")) == 80
+
+
 # --- splits ------------------------------------------------------------------------------------
 
 
