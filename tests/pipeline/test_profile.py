@@ -69,7 +69,8 @@ def test_every_profile_of_the_repository_is_complete_and_bears_its_name():
     assert [found[name].faces.channels for name in ("orl", "celeba", "celeba_hq")] == [1, 3, 3]
     assert [found[name].faces.size for name in ("orl", "celeba", "celeba_hq")] == [64, 64, 256]
     assert set(found["orl"].generators) < set(found["celeba"].generators)
-    assert {"colour", "colour_rgb"} <= set(found["celeba"].methods)
+    assert {"colour", "colour_rgb"} <= set(found["celeba"].method_sets["full"])
+    assert "colour" in found["celeba"].methods
 
 
 @pytest.mark.parametrize(
