@@ -339,6 +339,21 @@ class Dct(Model):
     c: PositiveFloat = 0.01
 
 
+class Srm(Model):
+    """Residual co-occurrences of luma and chroma and logistic regression; grey or colour."""
+
+    method: Literal["srm"]
+    c: PositiveFloat = 0.1
+
+
+class OneClass(Model):
+    """Mahalanobis distance from photographs in the luma's `srm` features; no fake is seen."""
+
+    method: Literal["one_class"]
+    # Principal components of the photographs' features.
+    dimensions: PositiveInt = 60
+
+
 class Colour(Model):
     """Residual co-occurrences of colour components and logistic regression; colour only."""
 
@@ -374,6 +389,8 @@ Method = Annotated[
     | Plain
     | Spectrum
     | Dct
+    | Srm
+    | OneClass
     | Colour
     | ColourRgb
     | Npr
