@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from benchmarks.metrics import METRICS as MEASURED
 from benchmarks.metrics import interval
-from pipeline.params import NONE, Params
+from pipeline.params import Params
 
 MEAN = "mean"
 # Higher is better but for `fpr`.
@@ -131,12 +131,13 @@ def compare(params: Params, unseen: Mapping[tuple[str, str, str], Measured]) -> 
             images.
     """
     found = {}
-    folds = [fold for fold in params.folds() if fold != NONE]
+    every = len(params.train_generators)
+    folds = [fold for fold in params.folds() if len(params.training_generators(fold)) < every]
     for method in params.methods:
         for fold in folds:
             parts = [one for (m, f, _), one in unseen.items() if (m, f) == (method, fold)]
             found[method, fold] = average(parts)
-        found[method, MEAN] = average([found[method, name] for name in params.generators])
+        found[method, MEAN] = average([found[method, name] for name in params.train_generators])
     pairs = [pair for pair in params.matrix.compare if set(pair) <= set(params.methods)]
     rows = [
         *_rows(list(combinations(params.methods, 2)), found, [MEAN]),

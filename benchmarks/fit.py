@@ -5,10 +5,11 @@ writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.j
 `recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
 then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
 long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
-nothing again. In file names `family:x` is `families/x`.
+nothing again. In file names `family:x` is `others/family-x`.
 
-`python -m benchmarks.fit <method> families` does so for every family of two or more generators: a
-family of one is left out where its generator is (`Params.fold_of`).
+`python -m benchmarks.fit <method> others` does so for every further fold: families of two or more
+generators (a family of one is left out where its generator is, `Params.fold_of`) and collections of
+photographs.
 
 With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
 processes which that command starts, together; one of them writes. The recipe does not know of it.
@@ -41,7 +42,7 @@ from pipeline import folds
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Fold, file_name
 from pipeline.manifest import REAL, write_atomic, write_table
-from pipeline.params import FAMILIES, FAMILY_PREFIX, Net, Params
+from pipeline.params import NONE, OTHERS, Net, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
@@ -55,7 +56,10 @@ CLEAN = "none"
 # Libraries whose version can move a score.
 LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 # Params are in the recipe by value, and the wording of errors moves no score.
-NOT_CODE = ("pipeline/params.py", "pipeline/errors.py")
+NOT_CODE = (
+    "generators/options.py", "pipeline/options.py", "pipeline/params.py", "pipeline/photographs.py",
+    "pipeline/errors.py",
+)  # fmt: skip
 
 _name = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -160,7 +164,7 @@ def fit_seed(
     start = time.perf_counter()
     model = fit_model(params, name, held_out, seed, fold)
     timing = {"seconds": round(time.perf_counter() - start, 2), "device": device()}
-    model.crop = params.faces.crop
+    model.crop, model.finish = params.crop_of(held_out), params.faces.finish
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)
@@ -257,7 +261,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     if not IS_MAIN:
         for seed in seeds:
             if not _is_done(home / str(seed), base | {"seed": seed}):
-                fold = fold or folds.load(params, held_out)
+                fold = fold or folds.load(params).fold(held_out)
                 fit_model(params, name, held_out, seed, fold)
         return
     for seed in seeds:
@@ -266,7 +270,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         if _is_done(folder, recipe):
             print(f"{title}: there already", file=sys.stderr)
             continue
-        fold = fold or folds.load(params, held_out)
+        fold = fold or folds.load(params).fold(held_out)
         print(
             f"{title}: {len(fold.train)} train, {len(fold.valid)} valid, {len(fold.test)} test",
             file=sys.stderr,
@@ -286,7 +290,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         if not left:
             continue
         print(f"fit: {name}, {held_out} held out: scoring under {perturbation}", file=sys.stderr)
-        fold = fold or folds.load(params, held_out)
+        fold = fold or folds.load(params).fold(held_out)
         pixels = perturb(perturbation, fold.test.pixels, fold.test.ids)
         for seed in left:
             folder = home / str(seed)
@@ -305,14 +309,14 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
 
 
-def run_families(params: Params, name: str, data: str) -> None:
-    """Fit with each family of two or more generators held out; see `run`.
+def run_others(params: Params, name: str, data: str) -> None:
+    """Fit every fold but the generators' and `none`; see `run`.
 
-    What was made with a family that is no longer there goes.
+    What was made of a fold that is no longer there goes.
     """
-    held_outs = [fold for fold in params.folds() if fold.startswith(FAMILY_PREFIX)]
-    known = {held_out.removeprefix(FAMILY_PREFIX) for held_out in held_outs}
-    models, scores = MODELS / name / FAMILIES, SCORES / f"{name}-{FAMILIES}"
+    held_outs = [fold for fold in params.folds() if fold not in (*params.generators, NONE)]
+    known = {Path(file_name(held_out)).name for held_out in held_outs}
+    models, scores = MODELS / name / OTHERS, SCORES / f"{name}-{OTHERS}"
     for folder in (models, scores):
         folder.mkdir(parents=True, exist_ok=True)
     for held_out in held_outs:
@@ -362,7 +366,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("method", help="an entry of `methods` in params.yaml")
     parser.add_argument(
-        "held_out", nargs="+", help="a generator, `none`, `family:<name>` or `families`"
+        "held_out", nargs="+", help="a generator, `none`, any other fold, or `others`: all those"
     )
     args = parser.parse_args(argv)
     params = load_params()
@@ -370,8 +374,8 @@ def main(argv: list[str] | None = None) -> None:
         launch([args.method, *args.held_out])
     data = folds.data_digest(params)
     for held_out in args.held_out:
-        if held_out == FAMILIES:
-            run_families(params, args.method, data)
+        if held_out == OTHERS:
+            run_others(params, args.method, data)
         else:
             run(params, args.method, held_out, data)
 

@@ -40,7 +40,6 @@ from benchmarks.metrics import (
     why_undefined,
 )
 from pipeline.errors import UserError, one_line
-from pipeline.folds import REAL_PREFIX
 from pipeline.manifest import REAL, is_real, write_atomic, write_table
 from pipeline.params import FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
@@ -134,24 +133,28 @@ class Draws:
 class Scored:
     """The scores of one fit: each source's images summed up once, for all the cells they are in."""
 
-    def __init__(self, scores: pd.DataFrame, draws: Draws) -> None:
+    def __init__(self, scores: pd.DataFrame, draws: Draws, photographs: tuple[str, ...]) -> None:
+        """Group the scores; `photographs` are the collections that fakes are compared with."""
         # The order of the images decides which one a draw means: their ids, whatever the file's.
         ordered = scores.sort_values("image_id", kind="stable")
         groups = ordered.groupby("generator", observed=True)["score"]
         self.values = {str(name): values.to_numpy() for name, values in groups}
         self.seed, self.threshold = int(scores["seed"].iloc[0]), float(scores["threshold"].iloc[0])
         self.draws = draws
-        self.real = self.drawn(REAL)
+        self.photographs = photographs
+        self.real = self.drawn(*photographs)
 
-    def drawn(self, source: str) -> Side:
-        """Sum the images of a generator, or of a collection of photographs, up per resample."""
-        values = self.values[source]
-        counts = self.draws.of(len(values), source)
-        return Side.of(int(not is_real(source)), values, self.threshold, counts)
+    def drawn(self, *sources: str) -> Side:
+        """Sum the images of a generator, or of collections of photographs, up per resample."""
+        values = np.concatenate([self.values[source] for source in sources])
+        counts = [self.draws.of(len(self.values[source]), source) for source in sources]
+        label = int(not is_real(sources[0]))
+        return Side.of(label, values, self.threshold, np.concatenate(counts))
 
-    def once(self, source: str) -> Side:
+    def once(self, *sources: str) -> Side:
         """Sum them up as they are."""
-        values = self.values[source]
+        source = sources[0]
+        values = np.concatenate([self.values[source] for source in sources])
         ones = np.ones((len(values), 1))
         return Side.of(int(not is_real(source)), values, self.threshold, ones)
 
@@ -166,9 +169,10 @@ class Scored:
             table = replicates(None, self.drawn(generator))
             n_real, n_fake = len(self.values[generator]), 0
         else:
-            found = combine(self.once(generator), self.once(REAL))
+            found = combine(self.once(generator), self.once(*self.photographs))
             table = replicates(self.drawn(generator), self.real)
-            n_real, n_fake = len(self.values[REAL]), len(self.values[generator])
+            n_real = sum(len(self.values[name]) for name in self.photographs)
+            n_fake = len(self.values[generator])
         row = {
             "seed": self.seed,
             "seeds": 1,
@@ -232,12 +236,13 @@ def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         UserError: a fit without photographs to compare with.
     """
     draws = Draws(params.matrix.bootstrap, params.seed)
-    generators = (*params.generators, *(REAL_PREFIX + other for other in params.other_reals))
+    generators = (*params.generators, *params.collections)
     rows, unseen = [], {}
     groups = list(scores.groupby(FIT_KEYS, sort=False, observed=True))
     for (method, fold, perturbation), same in tqdm(groups, desc="matrix", unit="fold"):
-        fits = [Scored(scores, draws) for _, scores in same.groupby("seed")]
-        trained = params.training_generators(fold)
+        photographs = params.training_collections(fold)
+        fits = [Scored(scores, draws, photographs) for _, scores in same.groupby("seed")]
+        trained = params.training(fold)
         found = []
         for name in generators:
             measured, together = cell(fits, name, fold, draws)
@@ -252,7 +257,7 @@ def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
                 **{k: same[k].iloc[0] for k in ("n_train", "threshold_rule", "code", "data")},
             }
             found += [about | row for row in measured]
-            if perturbation == CLEAN and name in params.generators and name not in trained:
+            if perturbation == CLEAN and name in params.train_generators and name not in trained:
                 unseen[method, fold, name] = together
         # A family of one generator is left out where that is.
         alike = (name for name in params.family_held_outs() if params.fold_of(name) == fold)
@@ -270,7 +275,8 @@ def clean_cells(results: pd.DataFrame) -> pd.DataFrame:
 def held_out_cells(results: pd.DataFrame) -> pd.DataFrame:
     """Return the matrix proper: each method on the generator that it never saw, clean images."""
     clean = clean_cells(results)
-    return clean[clean["held_out"] == clean["generator"]]
+    fakes = ~clean["generator"].map(is_real)
+    return clean[fakes & (clean["held_out"] == clean["generator"])]
 
 
 def held_out_families(results: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks import tables
 from benchmarks.tables import number
 from generators import quality
 from pipeline import manifest
 from pipeline.errors import UserError
 from pipeline.folds import MANIFESTS, sources
 from pipeline.images import FILTER, to_pil
-from pipeline.manifest import REAL
 from pipeline.params import Params
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 3
@@ -74,7 +75,7 @@ def contact_sheet(name: str, folder: Path = MANIFESTS) -> np.ndarray:
     return quality.contact_sheet(faces, SHEET_COLUMNS)
 
 
-def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
+def mistakes(scores: pd.DataFrame, foreign: Collection[str] = ()) -> pd.DataFrame:
     """Pick the images that each method is most sure of and wrong about.
 
     Means over seeds count. Fakes are of the generator held out; a photograph, which every fit is
@@ -83,6 +84,7 @@ def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
     Args:
         scores: per-image `method`, `held_out`, `generator`, `image_id`, `label`, `score`,
             `threshold` of the fits that left a generator out.
+        foreign: `generator` of the photographs that are for testing only.
 
     Returns:
         rows of `method`, `kind`, `held_out`, `generator`, `image_id`, `score`, the worst first; at
@@ -96,7 +98,7 @@ def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
     wrong = wrong.assign(sure=(wrong["score"] - wrong["label"]).abs())
     wrong = wrong.sort_values(["sure", "image_id"], ascending=[False, True], kind="stable")
     wrong = wrong.drop_duplicates(["method", "image_id"])
-    photographs = np.where(wrong["generator"] == REAL, ACCUSED, FOREIGN)
+    photographs = np.where(wrong["generator"].isin(foreign), FOREIGN, ACCUSED)
     wrong = wrong.assign(kind=np.where(wrong["label"] == 1, MISSED, photographs))
     return wrong.groupby(["method", "kind"]).head(MISTAKES)
 
@@ -135,9 +137,10 @@ def mistake_pictures(
     scores: pd.DataFrame, params: Params, folder: Path = MANIFESTS
 ) -> dict[str, dict[str, list[Picture]]]:
     """Show the worst mistakes of each method, by kind; a kind without any is an empty list."""
-    worst = mistakes(scores)
+    foreign = tables.collections(params)
+    worst = mistakes(scores, foreign)
     uris = read_pictures(worst, params, folder)
-    kinds = (MISSED, ACCUSED, *((FOREIGN,) if params.other_reals else ()))
+    kinds = (MISSED, ACCUSED, *((FOREIGN,) if foreign else ()))
     shown = {method: {kind: [] for kind in kinds} for method in params.methods}
     for row in worst.itertuples():
         text = f"{row.generator} {number(row.score)}"

@@ -30,8 +30,8 @@ from benchmarks.tables import Heat
 from pipeline import history, images
 from pipeline.errors import UserError, one_line
 from pipeline.folds import MANIFESTS
-from pipeline.manifest import REAL, write_atomic
-from pipeline.params import Params
+from pipeline.manifest import write_atomic
+from pipeline.params import NONE, Params
 from pipeline.params import load as load_params
 
 OUT = Path("benchmarks/report")
@@ -76,7 +76,7 @@ def draw(
     """Draw every figure that there are numbers for: name -> SVG."""
     target = params.matrix.threshold.fpr
     seen = tables.seen_rates(cells, params)
-    tested = scores[scores["generator"].isin([REAL, *params.generators])]
+    tested = scores[scores["generator"].isin(params.training(NONE))]
     drawn = {
         "seen": figures.before_after(
             "seen", seen["recall_seen"], seen["recall_unseen"], ("seen", "unseen"), "recall"
@@ -143,6 +143,7 @@ def page(
     return environment.from_string(TEMPLATE.read_text()).render(
         params=params,
         target=tables.percent(params.matrix.threshold.fpr),
+        foreign=list(tables.collections(params).values()),
         rule=cells["threshold_rule"].iloc[0],
         seeds=tables.span(cells["seeds"]),
         verdict=tables.verdict(cells, params, comparisons),
@@ -213,7 +214,7 @@ def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
     """
     parts = []
     for method in params.methods:
-        for held_out in params.generators:
+        for held_out in params.train_generators:
             path = scores_path(method, held_out, folder)
             try:
                 table = pq.read_table(

@@ -17,8 +17,8 @@ from benchmarks.comparisons import MEAN
 from benchmarks.comparisons import METRICS as COMPARED
 from benchmarks.fit import CLEAN
 from benchmarks.matrix import ALL_SEEDS
-from pipeline.folds import REAL_PREFIX
-from pipeline.params import FAMILY_PREFIX, Params
+from pipeline.manifest import is_real
+from pipeline.params import FAMILY_PREFIX, REAL_PREFIX, Params
 
 MISSING = "X"
 SIGNIFICANT = 0.05
@@ -117,27 +117,27 @@ def listed(names: list[str]) -> str:
 
 def unseen(cells: pd.DataFrame, perturbation: str = CLEAN) -> pd.DataFrame:
     """Return the matrix proper: each method on the generator that it never saw."""
-    return cells[
-        (cells["held_out"] == cells["generator"]) & (cells["perturbation"] == perturbation)
-    ]
+    own = (cells["held_out"] == cells["generator"]) & ~cells["generator"].map(is_real)
+    return cells[own & (cells["perturbation"] == perturbation)]
 
 
 def mean_over(rows: pd.DataFrame, params: Params, metric: str) -> pd.Series:
     """Average a metric over held-out generators, by method; NaN where a generator is missing."""
     table = rows.pivot_table(index="method", columns="held_out", values=metric, dropna=False)
-    table = table.reindex(index=list(params.methods), columns=list(params.generators))
+    table = table.reindex(index=list(params.methods), columns=list(params.train_generators))
     return table.mean(axis=1, skipna=False)
 
 
 def own_photographs(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Return one clean cell per fit: its photographs are the same whatever the fakes."""
-    rows = cells[(cells["perturbation"] == CLEAN) & cells["generator"].isin([*params.generators])]
+    clean = cells[cells["perturbation"] == CLEAN]
+    rows = clean[clean["generator"].isin(params.train_generators)]
     return rows.drop_duplicates(["method", "held_out"])
 
 
 def collections(params: Params) -> dict[str, str]:
-    """Return the other collections of photographs: `generator` of their rows -> name."""
-    return {REAL_PREFIX + name: name for name in params.other_reals}
+    """Return the collections for testing only: `generator` of their rows -> name."""
+    return {REAL_PREFIX + n: n for n, entry in params.photographs.items() if entry.use == "test"}
 
 
 def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
@@ -147,13 +147,13 @@ def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
     fpr, keeps = mean_over(clean, params, "fpr"), keeps_to_rule(cells, params)
     columns = [
         (name, f"n = {span(clean[clean['held_out'] == name]['n_fake'])}")
-        for name in params.generators
+        for name in params.train_generators
     ]
     rows = []
     for method in params.methods:
         mine = clean[clean["method"] == method].set_index("held_out")
         row = []
-        for name in params.generators:
+        for name in params.train_generators:
             if name not in mine.index or pd.isna(mine.loc[name, "recall"]):
                 row.append(Cell(MISSING, "", None))
                 continue
@@ -173,7 +173,7 @@ def cells_table(cells: pd.DataFrame, params: Params) -> Table:
     clean = unseen(cells)
     rows = []
     for method in params.methods:
-        for held_out in params.generators:
+        for held_out in params.train_generators:
             cell = clean[(clean["method"] == method) & (clean["held_out"] == held_out)]
             n = (span(cell["n_fake"]), span(cell["n_real"]))
             rows.append((method, held_out, *n, *(with_interval(cell, m) for m in COLUMNS)))
@@ -187,8 +187,8 @@ def seen_rates(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     """
     clean = cells[
         (cells["perturbation"] == CLEAN)
-        & cells["generator"].isin(list(params.generators))
-        & cells["held_out"].isin(list(params.generators))
+        & cells["generator"].isin(params.train_generators)
+        & cells["held_out"].isin(params.train_generators)
     ]
     table = {}
     for metric in ("recall", "auc"):
@@ -212,11 +212,12 @@ def seen_table(cells: pd.DataFrame, params: Params) -> Table:
 def family_heat(cells: pd.DataFrame, params: Params) -> Heat:
     """Recall on each generator with its whole family held out; small: with itself alone."""
     clean = cells[cells["perturbation"] == CLEAN].set_index(["method", "held_out", "generator"])
-    relatives = Counter(generator.family for generator in params.generators.values())
+    trained = {name: params.generators[name] for name in params.train_generators}
+    relatives = Counter(generator.family for generator in trained.values())
     rows = []
     for method in params.methods:
         row = []
-        for name, generator in params.generators.items():
+        for name, generator in trained.items():
             whole, alone = (method, FAMILY_PREFIX + generator.family, name), (method, name, name)
             if whole not in clean.index or pd.isna(clean.loc[whole, "recall"]):
                 row.append(Cell(MISSING, "", None))
@@ -228,7 +229,7 @@ def family_heat(cells: pd.DataFrame, params: Params) -> Heat:
             row.append(Cell(number(cell["recall"]), small, float(cell["recall"]),
                             bounds(cell, "recall")))  # fmt: skip
         rows.append((method, tuple(row)))
-    columns = tuple((name, generator.family) for name, generator in params.generators.items())
+    columns = tuple((name, generator.family) for name, generator in trained.items())
     return Heat(columns, tuple(rows))
 
 
@@ -265,7 +266,7 @@ def recall_fpr_points(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     }
     for method in params.methods:
         for name, part in parts.items():
-            fpr = mean_over(part[part["held_out"].isin([*params.generators])], params, "fpr")
+            fpr = mean_over(part[part["held_out"].isin(params.train_generators)], params, "fpr")
             rows.append((method, name, recall[method], fpr[method]))
     return pd.DataFrame(rows, columns=["method", "collection", "recall", "fpr"]).dropna()
 
@@ -356,7 +357,7 @@ def history_rows(history: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = history[
         (history["seed"] == ALL_SEEDS)
         & history["method"].isin([*params.methods])
-        & history["held_out"].isin([*params.generators])
+        & history["held_out"].isin(params.train_generators)
     ]
     return rows if rows["round"].nunique() > 1 else rows[:0]
 
@@ -471,7 +472,7 @@ def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> l
     best, target = str(order.index[0]), params.matrix.threshold.fpr
     first = order.iloc[0]
     clean = unseen(cells)
-    mine = clean[clean["method"] == best].set_index("held_out").loc[list(params.generators)]
+    mine = clean[clean["method"] == best].set_index("held_out").loc[list(params.train_generators)]
     worst, top = mine["recall"].idxmin(), mine["recall"].idxmax()
     lines = [
         f"{best} catches {percent(first['recall'])} of the fakes of generators it never saw "
@@ -499,9 +500,9 @@ def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> l
         lines.append(f"Not ranked, since a result is missing: {listed(lacking)}.")
     points = recall_fpr_points(cells, params)
     others = points[(points["method"] == best) & (points["collection"] != "")]
-    if not params.other_reals:
+    if not collections(params):
         lines.append(
-            "No other collection of photographs is named in params.yaml (other_reals): how many "
+            "No collection of photographs is for testing only (photographs, use: test): how many "
             "photographs from elsewhere would be called fake is not known."
         )
     elif len(others):

@@ -75,9 +75,10 @@ def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
         raise UserError(
             f"{RESULTS} is of round {sorted(found)[0]}, params.yaml of {run.round}; run dvc repro"
         )
-    cells = results[
-        (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
-    ]
+    unseen = (results["held_out"] == results["generator"]) & ~results["generator"].map(
+        manifest.is_real
+    )
+    cells = results[unseen & (results["perturbation"] == "none")]
     images = {name: generator.images for name, generator in run.generators.items()}
     cells = cells.assign(
         images=sum(images.values()), images_by_generator=json.dumps(images), results=digest

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from pipeline.folds import Images
-from pipeline.images import Crop
+from pipeline.images import Crop, Jpeg
 
 
 class Method(Protocol):
@@ -19,9 +19,11 @@ class Method(Protocol):
     Attributes:
         crop: how the photographs it learned from were cropped, set by the fit stage: pictures from
             outside are to be cropped alike.
+        finish: the last step to its pixels, likewise.
     """
 
     crop: Crop
+    finish: Jpeg | None
 
     @classmethod
     def fit(

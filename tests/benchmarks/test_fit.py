@@ -37,12 +37,12 @@ def run(params, method="spectrum", held_out="c", data="d"):
 @pytest.mark.parametrize("held_out", ["c", "none", "family:y"])
 def test_every_test_image_is_scored_once_and_nothing_else(project, held_out):
     scores = run(project, held_out=held_out)
-    fold = folds.load(project, held_out)
+    fold = folds.load(project).fold(held_out)
     assert sorted(scores["image_id"]) == sorted(fold.test.ids)
     assert set(scores["held_out"]) == {held_out} and set(scores["perturbation"]) == {"none"}
-    assert (scores["label"] == (scores["generator"] != "real")).all()
+    assert (scores["label"] == (scores["generator"] != "real:orl")).all()
     assert dict(zip(scores["generator"], scores["family"], strict=True)) == {
-        "real": "real", "a": "y", "b": "y", "c": "x",
+        "real:orl": "real", "a": "y", "b": "y", "c": "x",
     }  # fmt: skip
 
 
@@ -50,25 +50,25 @@ def test_threshold_is_that_of_the_valid_split_of_the_training_generators(project
     scores = run(project)
     folder = fit.MODELS / "spectrum/c/0"
     facts = json.loads((folder / "threshold.json").read_text())
-    valid = folds.load(project, "c").valid
+    valid = folds.load(project).fold("c").valid
     model = fit.load_method("spectrum").load(folder)
     expected = fpr_threshold(model.score(valid.pixels), valid.labels, 0.05)
     assert facts["threshold"] == expected == scores["threshold"].unique().item()
     assert facts["valid_fpr"] <= 0.05
     # The scores are those of the saved model.
-    test = folds.load(project, "c").test
+    test = folds.load(project).fold("c").test
     assert np.array_equal(scores["score"], model.score(test.pixels))
 
 
 def test_reads_name_what_fit_selection_and_threshold_were_given(project):
     run(project)
     reads = json.loads((fit.MODELS / "spectrum/c/0/reads.json").read_text())
-    fold = folds.load(project, "c")
+    fold = folds.load(project).fold("c")
     assert reads["fit"]["digest"] == folds.ids_digest(fold.train.ids)
-    assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real")}
+    assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real:orl")}
     for step in ("selection", "threshold"):
         assert reads[step]["digest"] == folds.ids_digest(fold.valid.ids)
-        assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real")}
+        assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real:orl")}
 
 
 def test_a_fit_leaves_how_long_it_took_and_on_what(project):
@@ -115,31 +115,43 @@ def drawing(monkeypatch):
 
 
 def test_families_of_two_or_more_are_fitted_and_what_was_of_others_goes(project):
-    fit.run_families(project, "spectrum", "d")
+    fit.run_others(project, "spectrum", "d")
     path = fit.scores_path("spectrum", "family:y")
-    assert path == fit.SCORES / "spectrum-families/y.parquet"
+    assert path == fit.SCORES / "spectrum-others/family-y.parquet"
     scores = pq.read_table(path).to_pandas()
     assert set(scores["held_out"]) == {"family:y"}
-    assert [one.name for one in path.parent.iterdir()] == ["y.parquet"]
-    assert [one.name for one in (fit.MODELS / "spectrum/families").iterdir()] == ["y"]
+    assert [one.name for one in path.parent.iterdir()] == ["family-y.parquet"]
+    assert [one.name for one in (fit.MODELS / "spectrum/others").iterdir()] == ["family-y"]
     # Each generator a family of its own: each is left out where it is.
     alone = {n: g.model_copy(update={"family": n}) for n, g in project.generators.items()}
-    fit.run_families(project.model_copy(update={"generators": alone}), "spectrum", "d")
-    assert not list(path.parent.iterdir()) and not list(
-        (fit.MODELS / "spectrum/families").iterdir()
-    )
+    fit.run_others(project.model_copy(update={"generators": alone}), "spectrum", "d")
+    assert not list(path.parent.iterdir()) and not list((fit.MODELS / "spectrum/others").iterdir())
 
 
-def test_every_fold_that_the_matrix_and_the_audit_ask_for_is_fitted(project):
-    for held_out in project.folds():
-        if held_out.startswith("family:"):
-            fit.run_families(project, "spectrum", "d")
-        else:
-            run(project, held_out=held_out)
+def test_every_fold_that_the_matrix_and_the_audit_ask_for_is_fitted(
+    small_profile, tmp_path, monkeypatch
+):
+    photographs = {name: {"source": "folder", "path": "-"} for name in ("one", "two")}
+    project, _ = small_profile(photographs=photographs, fit={"seeds": [0], "together": True})
+    monkeypatch.chdir(tmp_path)
+    for held_out in project.held_outs():
+        run(project, held_out=held_out)
+    fit.run_others(project, "spectrum", "d")
     run_of = project.model_copy(update={"methods": {"spectrum": project.methods["spectrum"]}})
     scores = matrix.read_scores(run_of)
     results, _ = matrix.build(run_of, scores)
-    assert set(results["held_out"]) == {"a", "b", "c", "none", "family:x", "family:y"}
+    collections = {"real:one", "real:two"}
+    pairs = {f"{generator}+{real}" for generator in "abc" for real in collections}
+    families = {"family:x", "family:y"}
+    assert set(results["held_out"]) == {"a", "b", "c", "none"} | families | collections | pairs
+    # The false positives of a generator's row are on the photographs like those learned.
+    rows = results.set_index(["held_out", "generator", "seed"])
+    assert (
+        rows.loc[("a", "a", 0), "n_real"] == 20 and rows.loc[("real:one", "a", 0), "n_real"] == 10
+    )
+    unseen = rows.loc[("real:one", "real:one", 0)]
+    assert unseen["n_real"] == 10 and not unseen["seen"] and unseen["fpr"] >= 0
+    assert set(matrix.held_out_cells(results)["held_out"]) == {"a", "b", "c"}
     assert all(gate.passed for gate in audit.audit_reads(run_of))
 
 

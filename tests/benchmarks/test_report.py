@@ -150,7 +150,7 @@ def test_of_the_scores_only_unseen_fakes_and_photographs_of_clean_images_are_rea
         [
             {"image_id": f"{generator}-{i}", "label": int(generator in "abc"), "score": 0.5,
              "generator": generator, "seed": 0, "perturbation": perturbation, "threshold": 0.4}
-            for generator in ("real", "a", "b", "c", "real:elsewhere")
+            for generator in ("real:orl", "a", "b", "c", "real:elsewhere")
             for perturbation in ("none", "blur") for i in range(3)
         ]
     )  # fmt: skip

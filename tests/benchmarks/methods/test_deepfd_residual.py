@@ -50,7 +50,7 @@ def test_components_and_reach_are_kept_with_the_weights(small_profile, tmp_path)
     from pipeline import folds
 
     profile, folder = small_profile(channels=3)
-    fold = folds.load(profile, "c", folder)
+    fold = folds.load(profile, folder).fold("c")
     options = Options(
         method="deepfd_residual", components=("Cb", "Cr"), reach=4, width=8, contrastive_steps=1,
         classifier_steps=1, batch=8, lr=0.001,
