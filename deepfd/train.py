@@ -26,9 +26,9 @@ from deepfd.detector import Detector, Network, default_device
 from deepfd.options import DeepFD, Faithful, Learned
 from deepfd.treatment import treated
 from pipeline import precision
-from pipeline.changes import Change
 from pipeline.errors import UserError
 from pipeline.folds import Images
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 LAST = "the last step"
@@ -80,7 +80,7 @@ class CropLoss:
 
     def __init__(
         self, train: Images, options: DeepFD, seed: int, device: torch.device,
-        finish: tuple[Change, ...] = (),
+        finish: Jpeg | None = None,
     ) -> None:  # fmt: skip
         self.options, size = options, train.pixels.shape[1]
         stacked, copies = train.pixels, 0
@@ -177,7 +177,7 @@ def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
 
 def crops_plan(
     train: Images, options: DeepFD, seed: int, device: torch.device, network: Network,
-    finish: tuple[Change, ...] = (),
+    finish: Jpeg | None = None,
 ) -> Plan:  # fmt: skip
     """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model."""
     return Plan(

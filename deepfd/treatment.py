@@ -19,7 +19,7 @@ from PIL import Image
 
 from deepfd.options import Treatment
 from pipeline.changes import Change, blurred, coded, resized, sharpened
-from pipeline.images import to_pil
+from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
 
 FILTERS = (
@@ -85,7 +85,7 @@ def plan(options: Treatment, draw: np.random.Generator) -> list[Change]:
 
 def treated(
     pixels: np.ndarray, ids: Sequence[str], options: Treatment, copy: int,
-    finish: Sequence[Change] = (),
+    finish: Jpeg | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Treat one copy of each picture.
 
@@ -94,7 +94,7 @@ def treated(
         ids: image ids (N,).
         options: what may happen.
         copy: number of the copy, 0 ...
-        finish: what every picture of the profile meets at the end.
+        finish: the last step to pixels, which every picture of the profile meets.
 
     Returns:
         uint8 (N, S, S, C).
@@ -103,9 +103,9 @@ def treated(
     def one(place: int) -> np.ndarray:
         draw = np.random.default_rng(seed_for(copy, "treatment", str(ids[place])))
         picture = to_pil(pixels[place])
-        for change in (*plan(options, draw), *finish):
+        for change in plan(options, draw):
             picture = change(picture, draw)
-        return np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:])
+        return finished(np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:]), finish)
 
     # Pillow frees the interpreter; the order of the threads decides nothing.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

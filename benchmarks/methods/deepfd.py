@@ -14,6 +14,7 @@ from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD as Options
 from deepfd.options import Npr
 from pipeline.folds import Images
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 
@@ -31,8 +32,9 @@ class DeepFD(Detector):
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
         size, _, channels = train.pixels.shape[1:]
         network = Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
@@ -40,7 +42,9 @@ class DeepFD(Detector):
             train,
             valid,
             options,
-            lambda device: training.crops_plan(train, options, seed, device, network.to(device)),
+            lambda device: training.crops_plan(
+                train, options, seed, device, network.to(device), finish
+            ),
             log,
         )
         return cls(found, about={"method": options.method, "seed": seed, **about})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat
 
 from deepfd.options import DeepFD, Faithful, Npr, Plain
-from pipeline.schema import Model
+from pipeline.options import Model
 
 
 class Spectrum(Model):

@@ -46,7 +46,7 @@ def tiny_options(name):
 @pytest.fixture
 def fold(small_profile, name):
     profile, folder = small_profile(channels=3 if name in COLOUR_ONLY else 1)
-    return folds.load(profile, "c", folder)
+    return folds.load(profile, folder).fold("c")
 
 
 @every_method
