@@ -218,7 +218,7 @@ def run(params: Params, name: str, held_out: str, data: str, corpus: Corpus | No
 
 
 class Run:
-    """One method on any number of folds: images are decoded once, and only where some are needed."""
+    """One method on any number of folds: images are decoded once, where they are needed."""
 
     def __init__(self, params: Params, name: str, data: str, corpus: Corpus | None = None) -> None:
         if name not in params.methods:
