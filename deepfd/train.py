@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -328,7 +329,8 @@ def fit(
                 unit=" images",
                 smoothing=0.1,
                 mininterval=1,
-                disable=not writes,
+                # A worker's bar would be drawn over its neighbours'.
+                disable=not writes or multiprocessing.parent_process() is not None,
             )
         )
         network.train()
