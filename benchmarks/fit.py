@@ -17,7 +17,6 @@ processes which that command starts, together; one of them writes. The recipe do
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -38,6 +37,7 @@ from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
 from benchmarks.thresholds import threshold_by
 from pipeline import folds
+from pipeline.code import digest_of_method as code_digest
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Fold, file_name
 from pipeline.manifest import REAL, write_atomic, write_table
@@ -54,8 +54,6 @@ IS_MAIN = os.environ.get("RANK", "0") == "0"
 CLEAN = "none"
 # Libraries whose version can move a score.
 LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
-# Params are in the recipe by value, and the wording of errors moves no score.
-NOT_CODE = ("pipeline/params.py", "pipeline/errors.py")
 
 _name = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -81,19 +79,6 @@ SCHEMA = pa.schema(
 def scores_path(method: str, held_out: str, folder: Path = SCORES) -> Path:
     """Path of the scores of one fit."""
     return folder / f"{method}-{file_name(held_out)}.parquet"
-
-
-def code_digest() -> str:
-    """Digest of the project's code that this process has loaded, whatever else lies beside it."""
-    root = Path(__file__).parents[1]
-    loaded = {Path(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)}
-    digest = hashlib.sha256()
-    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
-        for path in sorted(path for path in loaded if path.is_relative_to(root / package)):
-            name = path.relative_to(root).as_posix()
-            if name not in NOT_CODE:
-                digest.update(f"{name}\0{path.read_text()}\0".encode())
-    return digest.hexdigest()
 
 
 def seeds_of(params: Params, name: str) -> tuple[int, ...]:
@@ -248,7 +233,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         "base_seed": params.seed,
         "threshold": params.matrix.threshold.model_dump(mode="json"),
         "data": data,
-        "code": code_digest(),
+        "code": code_digest(options.method),
         "libraries": {library: version(library) for library in LIBRARIES},
     }
     home = MODELS / name / file_name(held_out)
