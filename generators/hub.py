@@ -19,8 +19,8 @@ from urllib.parse import urlparse
 import torch
 
 from generators.base import device, file_sha256, latents, load_card, own_noise_only
+from generators.options import HubGenerator
 from pipeline.errors import RetryLater, UserError
-from pipeline.params import HubGenerator
 
 ATTEMPTS = 3
 WAIT_SECONDS = 2.0

@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from tqdm import tqdm
 
 import generators
 from generators.base import Generator
+from generators.options import GeneratorBase
 from pipeline import code, manifest, params
 from pipeline.errors import UserError, one_line
-from pipeline.images import generated_to_pixels
-from pipeline.params import GeneratorBase, Params, Sample
+from pipeline.images import Jpeg, generated_to_pixels
+from pipeline.params import Params, Sample
 from pipeline.seeds import seed_for
 
 MANIFESTS = Path("data/manifests")
@@ -59,13 +60,16 @@ def split_of(index: int) -> str:
     return _block_splits(index // len(BLOCK))[index % len(BLOCK)]
 
 
-def spec_digest(spec: dict[str, Any], options: GeneratorBase, size: int, channels: int) -> str:
+def spec_digest(
+    spec: dict[str, Any], options: GeneratorBase, size: int, channels: int, finish: Jpeg | None
+) -> str:
     """Digest all that pixels depend on besides the seed (the batch too: rounding depends on it)."""
     whole = {
         "generator": spec,
         "batch": options.batch,
         "size": size,
         "channels": channels,
+        "finish": finish and asdict(finish),
         "code": code.digest_of(PICTURES, [options.adapter]),
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -80,6 +84,7 @@ class Job:
     spec: str
     size: int
     channels: int
+    finish: Jpeg | None = None
 
     def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Return what images `start`..`stop` - 1 say of themselves, all but their pixels."""
@@ -91,7 +96,7 @@ class Job:
                 "family": self.options.family,
                 "seed": self.options.first_seed + index,
                 "identity": None,
-                "split": split_of(index),
+                "split": "test" if self.options.use == "test" else split_of(index),
                 "width": self.size,
                 "height": self.size,
                 "spec": self.spec,
@@ -109,7 +114,7 @@ def pictures(job: Job, generator: Generator, first: int) -> np.ndarray:
             f"generator {job.name} gave {len(images)} images for {len(seeds)} seeds; expected "
             "one for each"
         )
-    return generated_to_pixels(images.numpy(), job.size, job.channels)
+    return generated_to_pixels(images.numpy(), job.size, job.channels, job.finish)
 
 
 def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
@@ -193,8 +198,9 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
             f"generator {name} makes grey images and the profile is in colour: every detector "
             "would tell them by that alone; choose a colour generator"
         )
-    spec = spec_digest(generator.spec(), options, size, channels)
-    job = Job(name, options, spec, size, channels)
+    finish = run.faces.finish
+    spec = spec_digest(generator.spec(), options, size, channels, finish)
+    job = Job(name, options, spec, size, channels, finish)
     # A part holds whole batches, so that no batch is sampled for two parts.
     rows_per_part = max(1, run.sample.rows_per_part // options.batch) * options.batch
     starts = range(0, options.images, rows_per_part)

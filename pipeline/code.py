@@ -188,8 +188,7 @@ def inputs(stage: Stage, params: Params) -> dict[str, Any]:
             if card.is_file():
                 found[card.as_posix()] = file_digest(card)
     if stage.module == FACES:
-        collection = stage.arguments[0] if stage.arguments else None
-        block = params.other_reals[collection] if collection else params.faces
+        block = params.photographs[stage.arguments[0]]
         for path in (block.path, getattr(block, "identities", None)):
             if path and Path(path).exists():
                 found[Path(path).as_posix()] = listing(path)

@@ -17,9 +17,11 @@ from benchmarks import fit
 from benchmarks.methods import METHODS
 from generators import GENERATORS, sample
 from generators.base import file_sha256
-from pipeline import closure, params
+from generators.options import Generator
+from pipeline import closure
 from pipeline.closure import PACKAGES, Tree
 from pipeline.errors import UserError
+from pipeline.images import Jpeg
 from pipeline.syntax import shape
 
 ROOT = Path(__file__).parents[2]
@@ -263,7 +265,7 @@ EDITS = [
     ("generators/base.py", '"""Draw standard normal noise', '"""Draw normal noise', set()),
     ("benchmarks/methods/spectrum.py", "FLOOR = 1e-6", "FLOOR = 1e-5", {"spectrum"}),
     ("benchmarks/methods/__init__.py", METHOD_LINE, METHOD_LINE + OTHER_LINE, set()),
-    ("pipeline/params.py", "generators if n != held_out)", "generators)", FITS),
+    ("pipeline/params.py", "train_generators if name != generator)", "train_generators)", FITS),
     ("pipeline/seeds.py", "def seed_for(", "X = 1\n\n\ndef seed_for(", set()),
     ("pipeline/images.py", "Image.Resampling.LANCZOS", "Image.Resampling.BOX", ADAPTERS),
 ]
@@ -322,13 +324,13 @@ class Watch:
 
 
 def test_whatever_a_fit_runs_is_in_its_closure(small_profile, tmp_path, monkeypatch):
-    learned = {"width": 8, "contrastive_steps": 1, "classifier_steps": 2, "batch": 8, "lr": 0.001}
+    learned = {"widths": [8], "crop": 16, "steps": 2, "batch": 8, "lr": 0.001}
     methods = {"spectrum": {"method": "spectrum"}, "deepfd": {"method": "deepfd", **learned}}
     monkeypatch.chdir(tmp_path)
     checked, _ = small_profile(methods=methods)
     for name in methods:
         with Watch() as watch:
-            fit.run(checked, name, "a", "planted data")
+            fit.Run(checked, name, "planted data").fold("a")
         assert any(one.endswith(".fit") for one in watch.names())
         assert watch.missing(Tree(ROOT).closure(["benchmarks.fit"], [name])) == set()
 
@@ -343,9 +345,9 @@ def test_whatever_makes_pictures_is_in_the_closure_of_their_spec(adapter, tmp_pa
     card["sha256"] = file_sha256(weights)
     weights.with_suffix(".json").write_text(json.dumps(card))
     values = {"adapter": adapter, "family": "x", "images": 4, "batch": 4, "weights": str(weights)}
-    options = TypeAdapter(params.Generator).validate_python(values)
+    options = TypeAdapter(Generator).validate_python(values)
     with Watch() as watch:
         generator = generators.load(options)
-        sample.pictures(sample.Job("a", options, "", 64, 1), generator, 0)
+        sample.pictures(sample.Job("a", options, "", 64, 1, Jpeg(90)), generator, 0)
     assert f"generators.{adapter}:Generator.forward" in watch.names()
     assert watch.missing(Tree(ROOT).closure(sample.PICTURES, [adapter])) == set()

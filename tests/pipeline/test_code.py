@@ -40,8 +40,10 @@ class Repository:
             (folder / place).mkdir(parents=True)
             Image.new("L", (64, 64)).save(folder / place / "one.png")
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
-        values["faces"] |= {"source": "folder", "path": "photographs"}
-        values["other_reals"] = {"others": {"path": "others", "crop": "center"}}
+        values["photographs"] = {
+            "ours": {"source": "folder", "path": "photographs"},
+            "others": {"source": "folder", "path": "others", "use": "test"},
+        }
         weights = "generators/weights/{}.safetensors"
         values["generators"] = {
             name: {"adapter": name, "family": name, "images": 4, "weights": weights.format(name)}
@@ -53,7 +55,7 @@ class Repository:
             (folder / weights.format(name)).with_suffix(".json").write_text("{}")
         values["methods"] = {
             "spectrum": {"method": "spectrum"},
-            "npr": {"method": "npr", "classifier_steps": 1, "batch": 4, "lr": 0.001},
+            "npr": {"method": "npr", "steps": 1, "batch": 4, "lr": 0.001},
         }
         values["matrix"]["compare"] = []
         (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
@@ -124,7 +126,7 @@ def test_without_an_edit_nothing_starts(repo):
 
 
 # What runs photographs, fakes and fits: hours, where others take seconds.
-DEAR = re.compile(r"faces|other-faces|sample|fit")
+DEAR = re.compile(r"faces|sample|fit")
 LINE = '    "spectrum": "benchmarks.methods.spectrum:Spectrum",\n'
 MORE = LINE + '    "new": "benchmarks.methods.spectrum:Spectrum",\n'
 ADAPTER = '    "dcgan": "generators.gan:Gan",\n'
@@ -135,7 +137,7 @@ QUIET = [
     ("benchmarks/methods/__init__.py", LINE, MORE),
     ("generators/__init__.py", ADAPTER, ADAPTER + '    "new": "generators.gan:Gan",\n'),
     ("generators/pggan.py", "x.float().var(0", "x.double().var(0"),  # in training alone
-    ("benchmarks/methods/npr.py", "import torch\n", "import torch\n\nUNUSED = 1\n"),
+    ("benchmarks/methods/dct.py", "from scipy", "UNUSED = 1\nfrom scipy"),
     ("params.yaml", "seed: ", "# A comment.\nseed: "),
 ]
 
@@ -157,20 +159,23 @@ def test_a_generator_starts_its_own_samples_alone(repo):
 
 
 def test_the_rule_of_what_a_fit_may_see_starts_every_fit(repo):
-    with repo.edited("pipeline/params.py", "generators if n != held_out)", "generators)"):
+    with repo.edited(
+        "pipeline/params.py", "train_generators if name != generator)", "train_generators)"
+    ):
         started = repo.started()
     assert fits(started) == fits(repo.names()) and fits(started)
     assert not {name for name in started - fits(started) if DEAR.match(name)}
 
 
 def test_a_changed_default_starts_the_fits_that_have_the_option(repo):
-    with repo.edited("pipeline/params.py", "width: PositiveInt = 64", "width: PositiveInt = 32"):
+    old = "width: PositiveInt = 64"
+    with repo.edited("deepfd/options.py", old, old.replace("64", "32")):
         started = repo.started()
     assert fits(started) == fits(repo.names(), "npr") and fits(started)
     assert not {name for name in started - fits(started) if DEAR.match(name)}
     # And of a generator, its samples.
     old = "first_seed: NonNegativeInt = 0"
-    with repo.edited("pipeline/params.py", old, old.replace("0", "9")):
+    with repo.edited("generators/options.py", old, old.replace("0", "9")):
         started = repo.started()
     assert {"sample@dcgan", "sample@pggan"} <= started and not fits(started)
 
@@ -184,13 +189,13 @@ def test_photographs_that_come_go_or_change_start_their_stage_alone(repo):
     assert repo.started() == set()
     new = repo.folder / "photographs/a/two.png"
     shutil.copy(repo.folder / "others/one.png", new)
-    assert repo.started() == {"faces"}
+    assert repo.started() == {"faces@ours"}
     new.unlink()
     assert repo.started() == set()
     other = repo.folder / "others/one.png"
     before, facts = other.read_bytes(), other.stat()
     Image.new("L", (64, 64), 9).save(other)
-    assert repo.started() == {"other-faces@others"}
+    assert repo.started() == {"faces@others"}
     other.write_bytes(before)
     os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert repo.started() == set()
@@ -247,13 +252,9 @@ def test_a_listing_follows_links_once_and_knows_a_file(tmp_path):
 
 # Blocks that a stage's code can read and its result does not depend on.
 EXCUSED = {
-    "faces": {"other_reals"},  # one module makes both: each its own entry
-    "other-faces": {"audit"},  # near-duplicates are sought where there are splits
-    "audit": {"methods"},  # read by `audit-reads`, the other half of the module
+    "audit": {"fit", "methods"},  # read by `audit-reads`, the other half of the module
     "audit-reads": {"faces", "seed"},
-    "colour-study": {"other_reals"},  # asked for the folders of all, it takes the generators'
-    "fit": {"generators", "other_reals"},  # data/folds.json stands for them
-    "fit-others": {"generators", "other_reals"},
+    "colour-study": {"photographs"},  # asked for the folders of all, it takes the generators'
 }
 CALLS = {"load()", "load_params()", "params.load()"}
 
