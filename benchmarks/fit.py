@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import hashlib
 import json
 import multiprocessing
 import os
@@ -46,6 +45,7 @@ from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd.options import Learned
 from pipeline import folds
+from pipeline.code import digest_of_method as code_digest
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Corpus, Fold, Images, file_name
 from pipeline.manifest import write_atomic, write_table
@@ -58,24 +58,6 @@ LAUNCH, WORKERS = "DEEPFD_LAUNCH", "DEEPFD_WORKERS"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
-# Params are in the recipe by value, and the wording of errors moves no score.
-NOT_CODE = (
-    "generators/options.py", "pipeline/options.py", "pipeline/params.py", "pipeline/photographs.py",
-    "pipeline/errors.py",
-)  # fmt: skip
-
-
-def code_digest() -> str:
-    """Digest of the project's code that this process has loaded, whatever else lies beside it."""
-    root = Path(__file__).parents[1]
-    loaded = {Path(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)}
-    digest = hashlib.sha256()
-    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
-        for path in sorted(path for path in loaded if path.is_relative_to(root / package)):
-            name = path.relative_to(root).as_posix()
-            if name not in NOT_CODE:
-                digest.update(f"{name}\0{path.read_text()}\0".encode())
-    return digest.hexdigest()
 
 
 def seeds_of(params: Params, name: str) -> tuple[int, ...]:
@@ -244,7 +226,7 @@ class Run:
             "base_seed": params.seed,
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
-            "code": code_digest(),
+            "code": code_digest(options.method),
             "libraries": {library: version(library) for library in LIBRARIES},
         }
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from pydantic import TypeAdapter
 
 from benchmarks import fit, matrix
@@ -219,25 +216,6 @@ def test_scores_that_are_no_probabilities_stop_the_run(project, drawing, monkeyp
     with pytest.raises(UserError, match="expected one P"):
         run(project)
     assert not fit.SCORES.exists()
-
-
-def test_its_code_stage_depends_on_all_the_code_it_runs_and_not_on_the_report():
-    code = (
-        "import sys; from benchmarks import fit; from benchmarks.methods import METHODS\n"
-        "for name in METHODS: fit.load_method(name)\n"
-        "print(*(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    loaded = {Path(file) for file in done.stdout.split()}
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["fit-code"]
-    deps = [ROOT / dep for dep in stage["deps"]]
-    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
-        for path in loaded:
-            # Packages' own docstrings, and what `fit.code_digest` leaves out, too.
-            name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT / package) else ""
-            if name and name not in fit.NOT_CODE and path.name != "__init__.py":
-                assert any(path.is_relative_to(dep) for dep in deps), name
-    assert not any((ROOT / "benchmarks/report.py").is_relative_to(dep) for dep in deps)
 
 
 def test_unknown_names_are_errors_that_list_the_known(project):
