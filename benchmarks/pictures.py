@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks import tables
 from benchmarks.tables import number
 from generators import quality
 from pipeline import manifest
@@ -32,7 +30,7 @@ MISTAKES = 8  # of each kind
 MISSED, ACCUSED, FOREIGN = (
     "Fakes taken for photographs",
     "Photographs called fake",
-    "Photographs of other collections called fake",
+    "Photographs of collections never seen called fake",
 )
 
 
@@ -75,7 +73,7 @@ def contact_sheet(name: str, folder: Path = MANIFESTS) -> np.ndarray:
     return quality.contact_sheet(faces, SHEET_COLUMNS)
 
 
-def mistakes(scores: pd.DataFrame, foreign: Collection[str] = ()) -> pd.DataFrame:
+def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
     """Pick the images that each method is most sure of and wrong about.
 
     Means over seeds count. Fakes are of the generator held out; a photograph, which every fit is
@@ -83,14 +81,13 @@ def mistakes(scores: pd.DataFrame, foreign: Collection[str] = ()) -> pd.DataFram
 
     Args:
         scores: per-image `method`, `held_out`, `generator`, `image_id`, `label`, `score`,
-            `threshold` of the fits that left a generator out.
-        foreign: `generator` of the photographs that are for testing only.
+            `threshold`, `seen` of the fits that left a generator out.
 
     Returns:
         rows of `method`, `kind`, `held_out`, `generator`, `image_id`, `score`, the worst first; at
         most `MISTAKES` of each kind and method.
     """
-    keys = ["method", "held_out", "generator", "image_id", "label"]
+    keys = ["method", "held_out", "generator", "image_id", "label", "seen"]
     scores = scores.assign(called=scores["score"] >= scores["threshold"])
     means = scores.groupby(keys, sort=False, observed=True)[["score", "called"]].mean()
     means = means.reset_index()
@@ -98,7 +95,7 @@ def mistakes(scores: pd.DataFrame, foreign: Collection[str] = ()) -> pd.DataFram
     wrong = wrong.assign(sure=(wrong["score"] - wrong["label"]).abs())
     wrong = wrong.sort_values(["sure", "image_id"], ascending=[False, True], kind="stable")
     wrong = wrong.drop_duplicates(["method", "image_id"])
-    photographs = np.where(wrong["generator"].isin(foreign), FOREIGN, ACCUSED)
+    photographs = np.where(wrong["seen"], ACCUSED, FOREIGN)
     wrong = wrong.assign(kind=np.where(wrong["label"] == 1, MISSED, photographs))
     return wrong.groupby(["method", "kind"]).head(MISTAKES)
 
@@ -137,10 +134,10 @@ def mistake_pictures(
     scores: pd.DataFrame, params: Params, folder: Path = MANIFESTS
 ) -> dict[str, dict[str, list[Picture]]]:
     """Show the worst mistakes of each method, by kind; a kind without any is an empty list."""
-    foreign = tables.collections(params)
-    worst = mistakes(scores, foreign)
+    worst = mistakes(scores)
     uris = read_pictures(worst, params, folder)
-    kinds = (MISSED, ACCUSED, *((FOREIGN,) if foreign else ()))
+    photographs = scores[scores["label"] == 0]
+    kinds = (MISSED, ACCUSED, *((FOREIGN,) if (~photographs["seen"]).any() else ()))
     shown = {method: {kind: [] for kind in kinds} for method in params.methods}
     for row in worst.itertuples():
         text = f"{row.generator} {number(row.score)}"

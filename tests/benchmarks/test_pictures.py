@@ -16,7 +16,8 @@ from pipeline.errors import UserError
 
 
 def rows(**columns):
-    same = {"method": "m", "held_out": "a", "generator": "real:orl", "label": 0, "threshold": 0.5}
+    same = {"method": "m", "held_out": "a", "generator": "real:o", "label": 0, "threshold": 0.5}
+    same["seen"] = True
     return pd.DataFrame(columns).assign(**{k: v for k, v in same.items() if k not in columns})
 
 
@@ -33,18 +34,19 @@ def test_contact_sheets_show_the_fakes_in_order_and_refuse_photographs(small_pro
     assert np.array_equal(sheet[:32, :32], fakes[0])
     assert np.array_equal(sheet[32:64, 32:64], fakes[9])
     assert (sheet[64:, 4 * 32 :] == 255).all()
-    with pytest.raises(UserError, match="not fakes of real_orl"):
-        pictures.contact_sheet("real_orl", folder)
+    with pytest.raises(UserError, match="not fakes of real"):
+        pictures.contact_sheet("real", folder)
 
 
 def test_mistakes_are_the_surest_wrong_ones_worst_first():
     scores = rows(
         image_id=["f1", "f2", "f3", "r1", "r2", "o1"],
-        generator=["a", "a", "a", "real:orl", "real:orl", "real:x"],
+        generator=["a", "a", "a", "real:o", "real:o", "real:x"],
         label=[1, 1, 1, 0, 0, 0],
+        seen=[False, False, False, True, True, False],
         score=[0.3, 0.1, 0.9, 0.8, 0.2, 0.7],
     )
-    found = pictures.mistakes(scores, ["real:x"])
+    found = pictures.mistakes(scores)
     kinds = {kind: list(part["image_id"]) for kind, part in found.groupby("kind")}
     expected = {pictures.MISSED: ["f2", "f1"], pictures.ACCUSED: ["r1"], pictures.FOREIGN: ["o1"]}
     assert kinds == expected
@@ -67,19 +69,15 @@ def test_a_mistake_is_one_by_the_mean_over_seeds_and_a_photograph_is_shown_once(
 
 def test_pictures_are_those_of_the_ids_and_an_unknown_id_is_an_error(small_profile):
     params, folder = small_profile(count=20)
-    wanted = pd.DataFrame(
-        {"generator": ["a", "real:orl"], "image_id": ["a-00000007", "real_orl-00000003"]}
-    )
+    wanted = pd.DataFrame({"generator": ["a", "real"], "image_id": ["a-00000007", "real-00000003"]})
     found = pictures.read_pictures(wanted, params, folder)
-    for image_id, name in (("a-00000007", "a"), ("real_orl-00000003", "real_orl")):
+    for image_id, name in (("a-00000007", "a"), ("real-00000003", "real")):
         frame = manifest.read(folder / name).set_index("image_id")
         pixels = images.decode_png(frame.loc[image_id, "image"]["bytes"])[..., 0]
         # Lossy: near it, and much nearer than any other.
         assert np.abs(decoded(found[image_id]).astype(int) - pixels).mean() < 8
     with pytest.raises(UserError, match=r"lacks 1 images that were scored \(such as a-99"):
-        pictures.read_pictures(
-            wanted.assign(image_id=["a-99", "real_orl-00000003"]), params, folder
-        )
+        pictures.read_pictures(wanted.assign(image_id=["a-99", "real-00000003"]), params, folder)
 
 
 def test_large_pictures_are_shown_small():
