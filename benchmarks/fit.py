@@ -226,7 +226,7 @@ class Run:
             "base_seed": params.seed,
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
-            "code": code_digest(options.method),
+            "code": code_digest(self.options.method),
             "libraries": {library: version(library) for library in LIBRARIES},
         }
 
