@@ -60,6 +60,7 @@ lock:
 	echo '# Exact versions of everything installed: `make lock` writes this file from .venv.' > requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> requirements.lock
 
-# Removes everything the pipeline makes; keeps the environment and the generators' weights.
+# Removes everything the pipeline makes, which is what git ignores in these places; keeps the
+# environment, the generators' weights and the runs of `make weights`, which took hours.
 clean:
-	rm -rf data models scores dvclive benchmarks/report benchmarks/results.parquet .dvc/cache .dvc/tmp
+	git clean -fdXq -- data models scores dvclive benchmarks .dvc/cache .dvc/tmp

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generators.base import device, file_sha256, latents, load_card
+from generators.options import HubGenerator
 from generators.pggan import pixel_norm
 from pipeline.errors import RetryLater, UserError
-from pipeline.params import HubGenerator
 
 ATTEMPTS = 3
 WAIT_SECONDS = 2.0

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import readings
 from pipeline import manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params
@@ -75,9 +76,7 @@ def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
         raise UserError(
             f"{RESULTS} is of round {sorted(found)[0]}, params.yaml of {run.round}; run dvc repro"
         )
-    cells = results[
-        (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
-    ]
+    cells = readings.left_out(results)
     images = {name: generator.images for name, generator in run.generators.items()}
     cells = cells.assign(
         images=sum(images.values()), images_by_generator=json.dumps(images), results=digest

@@ -17,10 +17,11 @@ from typing import ClassVar, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.methods.options import OneClass as Options
 from benchmarks.methods.srm import luma_features
 from pipeline.errors import UserError
 from pipeline.folds import Images
-from pipeline.params import OneClass as Options
+from pipeline.images import Jpeg
 
 QUANTILE = 0.95
 
@@ -43,11 +44,12 @@ class OneClass:
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on the photographs of `train`, take the scale from those of `valid`.
 
-        Neither a fake nor `seed` nor `log` is used.
+        No fake is used, nor anything else.
 
         Raises:
             UserError: fewer than two training photographs per dimension: fitted so closely,

@@ -16,8 +16,9 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.comparisons import METRICS as COMPARED
-from benchmarks.matrix import ALL_SEEDS, RESULTS_SCHEMA
 from benchmarks.metrics import METRICS
+from benchmarks.readings import RESULTS_SCHEMA, left_out
+from benchmarks.scores import ALL_SEEDS
 from pipeline import manifest
 from pipeline.folds import sources
 
@@ -114,9 +115,10 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def report_parts(small_profile):
     """What the report is made from, made up with round numbers; dct misses the cell `b`."""
-    params, folder = small_profile(
-        other_reals={"elsewhere": {"path": "-", "crop": "center"}}, perturbations=["none", "blur"]
-    )
+    photographs = {
+        "orl": {"source": "orl"}, "elsewhere": {"source": "folder", "path": "-", "use": "test"}
+    }  # fmt: skip
+    params, folder = small_profile(photographs=photographs, perturbations=["none", "blur"])
     rows = []
     for m, method in enumerate(params.methods):
         for h, held_out in enumerate((*params.held_outs(), "family:y", "family:x")):
@@ -144,7 +146,7 @@ def report_parts(small_profile):
                         row |= {name: middle} | ends
                     rows.append(row)
     cells = pd.DataFrame(rows)
-    clean = cells[(cells["held_out"] == cells["generator"]) & (cells["perturbation"] == "none")]
+    clean = left_out(cells)
     rounds = pd.concat(clean.assign(round=n, images=120 * (n + 1)) for n in (0, 1))
     comparisons = pd.DataFrame(
         [
@@ -158,7 +160,7 @@ def report_parts(small_profile):
     scores, draw = [], np.random.default_rng(0)
     for method in params.methods:
         for held_out in params.generators:
-            for source in ("real", held_out, "real:elsewhere"):
+            for source in ("real:orl", held_out, "real:elsewhere"):
                 frame = manifest.read(folder / sources(params)[source], ["image_id", "split"])
                 ids = frame[frame["split"] == "test"]["image_id"]
                 logits = draw.normal(0, 2, len(ids)) + (source == held_out)
@@ -166,7 +168,8 @@ def report_parts(small_profile):
                     pd.DataFrame(
                         {"image_id": ids, "label": int(source == held_out), "generator": source,
                          "method": method, "held_out": held_out, "seed": 0,
-                         "score": 1 / (1 + np.exp(-logits)), "threshold": 0.5}
+                         "score": 1 / (1 + np.exp(-logits)), "threshold": 0.5,
+                         "seen": source == "real"}
                     )
                 )  # fmt: skip
     audit = pd.DataFrame(

@@ -20,14 +20,15 @@ def project(small_profile, tmp_path, monkeypatch):
 
 def scores_of(params, *perturbations):
     fit.run(params.model_copy(update={"perturbations": perturbations}), "spectrum", "c", "d")
-    return pq.read_table(fit.scores_path("spectrum", "c")).to_pandas()
+    scores = pq.read_table(fit.scores_path("spectrum", "c")).to_pandas()
+    return scores[scores["split"] == "test"].reset_index(drop=True)
 
 
 def test_each_perturbation_is_scored_on_every_test_image_at_the_one_threshold(project):
     scores = scores_of(project, "none", "jpeg50")
     assert list(scores["perturbation"].unique()) == ["none", "jpeg50"]
     assert scores["threshold"].nunique() == 1
-    fold = folds.load(project, "c")
+    fold = folds.load(project).fold("c")
     found = scores[scores["perturbation"] == "jpeg50"]
     assert found["image_id"].tolist() == fold.test.ids.tolist()
     model = Spectrum.load(fit.MODELS / "spectrum/c/0")

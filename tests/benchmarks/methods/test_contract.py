@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
 STEPS = {
     "width": 8,
-    "encoder_steps": 2,
+    "widths": (4, 8),
+    "crop": 16,
+    "steps": 2,
     "contrastive_steps": 2,
     "classifier_steps": 2,
     "batch": 8,
@@ -27,7 +29,7 @@ STEPS = {
     "dimensions": 4,
 }
 
-COLOUR_ONLY = {"colour", "colour_rgb", "deepfd_residual"}
+COLOUR_ONLY = {"colour", "colour_rgb"}
 
 every_method = pytest.mark.parametrize("name", list(METHODS))
 
@@ -45,7 +47,7 @@ def tiny_options(name):
 @pytest.fixture
 def fold(small_profile, name):
     profile, folder = small_profile(channels=3 if name in COLOUR_ONLY else 1)
-    return folds.load(profile, "c", folder)
+    return folds.load(profile, folder).fold("c")
 
 
 @every_method

@@ -8,9 +8,9 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.methods.one_class import OneClass
+from benchmarks.methods.options import OneClass as Options
 from benchmarks.methods.srm import luma_features
 from pipeline.errors import UserError
-from pipeline.params import OneClass as Options
 
 OPTIONS = Options(method="one_class", dimensions=5)
 

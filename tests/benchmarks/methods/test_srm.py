@@ -8,6 +8,7 @@ from scipy.ndimage import correlate
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.components import components
+from benchmarks.methods.options import Srm as Options
 from benchmarks.methods.srm import (
     DIFFERENCES,
     PER_PLANE,
@@ -19,7 +20,6 @@ from benchmarks.methods.srm import (
     quantised,
     srm_features,
 )
-from pipeline.params import Srm as Options
 
 
 @pytest.fixture
