@@ -51,7 +51,8 @@ REPORT_URL = "DEEPFD_REPORT_URL"
 # A stage says its percentages many times a second; the log and the artifact follow at this pace.
 LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0
 PERCENT = re.compile(r"(\d{1,3})%\|")
-# fit@<method>-<held_out> and fit-others@<method>: the stages that belong to one method.
+# The stages that belong to one method: fit@<method>, also of several kinds (fit-others@<method>)
+# or one per held-out generator (fit@<method>-<held_out>).
 METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)")
 
 # What pipeline.audit says first when it stops a run: "2 gates failed: overlap of real: ...".
@@ -132,9 +133,7 @@ def stage(name: str, root: str) -> State:
 def publish(number: int) -> State:
     """Show the round: the matrix as a table, the report as a link, the heat map as an image."""
     results = pd.read_parquet(history.RESULTS)
-    cells = results[
-        (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
-    ]
+    cells = history.unseen(results)
     table = cells.pivot_table(index="method", columns="held_out", values="recall", sort=False)
     create_table_artifact(
         table.round(3).reset_index().to_dict("records"),
@@ -209,7 +208,9 @@ def one_round(
         return Failed(name=next(iter(bad.values())).name, message=message)
     if unfinished := [name for name, state in states.items() if not state.is_completed()]:
         return Failed(message=f"not run: {', '.join(unfinished)}")
-    counts = Counter(state.name for state in states.values())
+    # Stages that run each time (they look whether anything has changed) say nothing about a round.
+    always = {each.name for each in chosen if each.always}
+    counts = Counter(state.name for name, state in states.items() if name not in always)
     words = {"Completed": "ran", NOTHING_NEW: "had nothing new", FROM_CACHE: "were in the cache"}
     summary = "stages: " + ", ".join(f"{n} {words[name]}" for name, n in counts.items())
     if len(chosen) < len(graph):

@@ -60,6 +60,12 @@ def read(path: Path = HISTORY) -> pd.DataFrame:
     return table.to_pandas()
 
 
+def unseen(results: pd.DataFrame) -> pd.DataFrame:
+    """Choose the rows of fakes, unperturbed, of the generator that was held out of the training."""
+    kept = (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
+    return results[kept & ~results["generator"].map(manifest.is_real).astype(bool)]
+
+
 def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
     """Make the rows of the round in hand: each method on the generator it never saw.
 
@@ -75,11 +81,8 @@ def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
         raise UserError(
             f"{RESULTS} is of round {sorted(found)[0]}, params.yaml of {run.round}; run dvc repro"
         )
-    cells = results[
-        (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
-    ]
     images = {name: generator.images for name, generator in run.generators.items()}
-    cells = cells.assign(
+    cells = unseen(results).assign(
         images=sum(images.values()), images_by_generator=json.dumps(images), results=digest
     )
     return cells[SCHEMA.names].reset_index(drop=True)

@@ -263,6 +263,24 @@ def test_a_failed_stage_fails_the_round_and_leaves_the_rest_alone(flow, project)
     assert flow(project, images_per_round=0).name == "Nothing new"
 
 
+ALWAYS = """
+  code:
+    cmd: python -c "from pathlib import Path; Path('code.out').write_text('same')"
+    always_changed: true
+    outs: [code.out]
+"""
+
+
+def test_a_stage_that_runs_each_time_is_nothing_new(flow, project):
+    with (project / "dvc.yaml").open("a") as file:
+        file.write(ALWAYS)
+    first = flow(project, images_per_round=0)
+    assert (first.name, first.message.split("stages: ")[1]) == ("Completed", f"{len(STAGES)} ran")
+    second = flow(project, images_per_round=0)
+    assert second.name == "Nothing new"
+    assert second.message.endswith(f"{len(STAGES)} had nothing new")
+
+
 def test_a_second_run_on_a_checkout_is_refused(flow, project):
     before = (project / "params.yaml").read_bytes()
     with growth.checkout("other", "brave-cat", project / growth.LOCK):

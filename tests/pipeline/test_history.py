@@ -19,8 +19,8 @@ def results(number, recall=0.5):
             "code": "c",
             "data": "d",
         }
-        for held in ("dcgan", "wgan", "none")
-        for generator in ("dcgan", "wgan")
+        for held in ("dcgan", "wgan", "none", "real:lab")
+        for generator in ("dcgan", "wgan", "real:lab")
     ]
     return pd.DataFrame(rows)
 
