@@ -145,7 +145,7 @@ class Clone:
         (there,), (here,) = (path.glob("lib/*/site-packages") for path in (venv, self.venv))
         # Not by activation of its .pth files: the project has to be the clone's.
         (here / "reused.pth").write_text(f"{self.folder}\n{there.resolve()}\n")
-        for name in ("deepfd", "dvc", "pip", "prefect", "pytest", "ruff"):
+        for name in ("deepfd", "dvc", "pip", "prefect"):
             script = (venv / "bin" / name).read_text().split("\n", 1)[1]
             (self.venv / "bin" / name).write_text(f"#!{self.venv}/bin/python\n{script}")
             (self.venv / "bin" / name).chmod(0o755)
