@@ -52,7 +52,6 @@ DEFAULT_URL = "http://127.0.0.1:4200/api"
 START_SECONDS, STOP_SECONDS = 600, 30
 # A run that has sent no heartbeat for so long is dead.
 SILENCE = timedelta(seconds=150)
-ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
 def answers(url: str) -> bool:
@@ -96,8 +95,9 @@ def server(url: str) -> Iterator[None]:
         while not answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(
-                    f"the Prefect server did not start at {url}; is the port taken? Set "
-                    "PREFECT_API_URL to another, and see `prefect server start`"
+                    f"the Prefect server did not start at {url}; is the port taken by something "
+                    "else? Choose another, here and where runs are asked for: export "
+                    f"PREFECT_API_URL=http://127.0.0.1:{(where.port or 4200) + 100}/api"
                 )
             time.sleep(0.5)
         threading.Thread(target=_end_with, args=(process, stopping), daemon=True).start()
@@ -140,23 +140,26 @@ def report_server(port: int) -> Iterator[None]:
 
 def watch_heartbeats() -> None:
     """Have the server mark runs whose heartbeat stopped as crashed, even if nothing runs here."""
-    name = "generate-and-train: no heartbeat"
-    with contextlib.suppress(ValueError):
-        Automation.read(name=name)
-        return
-    Automation(
-        name=name,
+    wanted = Automation(
+        name="generate-and-train: no heartbeat",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDED)},
+            # A heartbeat or any end: the ends have names of their own ("Nothing new", "Refused").
+            expect={"prefect.flow-run.*"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             for_each={"prefect.resource.id"},
             threshold=1,
             within=SILENCE,
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: killed")],
-    ).create()
+    )
+    try:
+        wanted.id = Automation.read(name=wanted.name).id
+    except ValueError:  # a new server
+        wanted.create()
+    else:
+        wanted.update()
 
 
 def stop_runs() -> None:

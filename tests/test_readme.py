@@ -161,7 +161,7 @@ class Clone:
         names = list(self.values["generators"])[2:]
         for line in path.read_text().splitlines():
             if not re.match(rf"  ({'|'.join(names)}): *{{adapter", line):
-                line = re.sub(r"(\w+_steps): \d+", r"\1: 2", line)
+                line = re.sub(r"\b(\w*steps): \d+", r"\1: 2", line)
                 kept.append(re.sub(r"seeds: \[.*?\]", "seeds: [0]", line))
         path.write_text("\n".join(kept) + "\n")
         self.run("git commit -qam 'Fewer generators, shorter trainings'")
