@@ -37,11 +37,12 @@ from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
 from benchmarks.thresholds import threshold_by
+from deepfd.options import Learned
 from pipeline import folds
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Fold, file_name
 from pipeline.manifest import REAL, write_atomic, write_table
-from pipeline.params import FAMILIES, FAMILY_PREFIX, Net, Params
+from pipeline.params import FAMILIES, FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
@@ -366,7 +367,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     params = load_params()
-    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Net):
+    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Learned):
         launch([args.method, *args.held_out])
     data = folds.data_digest(params)
     for held_out in args.held_out:

@@ -11,11 +11,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PlainValidator,
     PositiveFloat,
@@ -24,31 +20,15 @@ from pydantic import (
     model_validator,
 )
 
+from benchmarks.methods.options import Method
 from pipeline.errors import UserError
+from pipeline.schema import Fraction, Model, Name, Seeds
 
 PATH = Path("params.yaml")
 NONE = "none"
 FAMILY_PREFIX = "family:"
 # Folder of what is made with a family held out, beside those of generators.
 FAMILIES = "families"
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds {list(seeds)}; expected each once")
-    return seeds
-
-
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
-Component = Literal["R", "G", "B", "H", "S", "V", "Y", "Cb", "Cr"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Model(BaseModel):
-    """A frozen block of params in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _crop(value: Any) -> str | tuple[float, float, float, float]:
@@ -252,134 +232,6 @@ class Audit(Model):
     # Share of fakes nearer to a training photograph than these mostly are to each other.
     copying: Fraction = 0.25
     warn: tuple[HardGate, ...] = ()
-
-
-class Net(Model):
-    """Training of a learned method: steps and rates of the two phases."""
-
-    width: PositiveInt = 96
-    contrastive_steps: NonNegativeInt
-    classifier_steps: PositiveInt
-    batch: Annotated[int, Field(ge=4)]
-    lr: PositiveFloat
-    margin: PositiveFloat = 0.5
-    validate_every: PositiveInt = 50
-    # Seeds of this method where they are not those of `fit.seeds`.
-    seeds: Seeds | None = None
-
-
-class Faithful(Net):
-    """The authors' network and schedule: two-image pairs, step learning rate."""
-
-    method: Literal["faithful"]
-
-
-class Paired(Net):
-    """What the methods that share DeepFD's loop are told of pairs."""
-
-    # Weight of the contrastive loss beside cross-entropy in the second phase.
-    contrastive_weight: NonNegativeFloat = 0.1
-    # Of a batch: all N (N - 1) / 2 pairs, or N / 2 drawn at random.
-    pairs: Literal["all", "sampled"] = "all"
-
-
-class DeepFD(Paired):
-    """DeepFD trained well: all pairs of a class- and generator-balanced batch."""
-
-    method: Literal["deepfd"]
-    # What is compared: D1's softmaxed output, or the same without the softmax.
-    feature: Literal["softmax", "linear"] = "softmax"
-
-
-class DeepFDResidual(Paired):
-    """DeepFD whose input is the residual domain of colour components."""
-
-    method: Literal["deepfd_residual"]
-    # Of R, G, B, H, S, V, Y, Cb, Cr; grey faces have Y alone.
-    components: Annotated[tuple[Component, ...], Field(min_length=1)] = ("H", "S", "Cb", "Cr")
-    # Residuals are clipped here, in grey levels.
-    reach: PositiveFloat = 8.0
-    feature: Literal["softmax", "linear"] = "softmax"
-
-
-class DeepFDPairs(Paired):
-    """Our own: residuals at full resolution, pairs of a photograph and its reconstruction."""
-
-    method: Literal["deepfd_pairs"]
-    width: Annotated[int, Field(ge=2, multiple_of=2)] = 24
-    contrastive_steps: NonNegativeInt = 0
-    # Of Y, Cb, Cr, R, G, B, H, S, V; empty: Y, Cb, Cr, or Y for grey faces.
-    components: tuple[Component, ...] = ()
-    reach: PositiveFloat = 16.0
-    # Share of the fakes of a batch that are reconstructions of its photographs.
-    rebuilt_share: Fraction = 0.5
-    # Training steps of each of the eight auto-encoders.
-    encoder_steps: PositiveInt = 200
-
-
-class Plain(Paired):
-    """The same network and number of steps, cross-entropy only."""
-
-    method: Literal["plain"]
-    contrastive_steps: Literal[0] = 0
-    contrastive_weight: Literal[0] = 0
-
-
-class Spectrum(Model):
-    """Azimuthal power spectrum and logistic regression."""
-
-    method: Literal["spectrum"]
-    c: PositiveFloat = 1.0
-
-
-class Dct(Model):
-    """Log-scaled DCT coefficients and logistic regression."""
-
-    method: Literal["dct"]
-    c: PositiveFloat = 0.01
-
-
-class Colour(Model):
-    """Residual co-occurrences of colour components and logistic regression; colour only."""
-
-    method: Literal["colour"]
-    c: PositiveFloat = 0.1
-
-
-class ColourRgb(Colour):
-    """`colour` with the 288 features of R, G and B beside its 300."""
-
-    method: Literal["colour_rgb"]
-
-
-class Npr(Plain):
-    """Neighbouring pixel relationships and the first layers of ResNet-50, cross-entropy only."""
-
-    method: Literal["npr"]
-    width: PositiveInt = 64
-
-
-class Cffn(Paired):
-    """The pairwise-learning follow-up's network in the place of D1, trained as `deepfd`."""
-
-    method: Literal["cffn"]
-    width: Annotated[int, Field(ge=8)] = 96
-
-
-Method = Annotated[
-    Faithful
-    | DeepFD
-    | DeepFDResidual
-    | DeepFDPairs
-    | Plain
-    | Spectrum
-    | Dct
-    | Colour
-    | ColourRgb
-    | Npr
-    | Cffn,
-    Field(discriminator="method"),
-]
 
 
 class Fit(Model):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from pipeline.folds import Images
-from pipeline.images import Crop
+    from pipeline.folds import Images
+    from pipeline.images import Crop
 
 
 class Method(Protocol):

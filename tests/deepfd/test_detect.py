@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 from deepfd import detect
-from deepfd.detector import Detector, initialised
+from deepfd.detector import Detector, Network
 
 
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
-    Detector(initialised(1, 32, 6, seed=0)).save(folder)
+    Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0)).save(folder)
     return folder
 
 

@@ -8,14 +8,16 @@ import torch
 from PIL import Image
 
 import deepfd
-from deepfd.detector import Detector, initialised
+from deepfd.detector import Detector, Network
 from pipeline import images
 from pipeline.errors import UserError
 
 
 @pytest.fixture(scope="module", params=[1, 3])
 def detector(request):
-    return Detector(initialised(request.param, 32, 6, seed=0), crop="center")
+    return Detector(
+        Network(request.param, 32, body={"kind": "paper", "width": 6}, seed=0), crop="center"
+    )
 
 
 def picture(channels, width=32, height=32):
@@ -83,7 +85,9 @@ def test_saved_and_loaded_again_the_scores_are_the_same_bits(detector, tmp_path)
 
 
 def test_a_crop_of_fractions_survives_saving(tmp_path):
-    one = Detector(initialised(1, 32, 6, seed=0), crop=(0.1, 0.2, 0.9, 0.8))
+    one = Detector(
+        Network(1, 32, body={"kind": "paper", "width": 6}, seed=0), crop=(0.1, 0.2, 0.9, 0.8)
+    )
     one.save(tmp_path)
     photo = Image.fromarray(picture(3, width=60, height=80))
     np.testing.assert_array_equal(deepfd.load(tmp_path)(photo), one(photo))
@@ -97,7 +101,7 @@ def cut(folder):
 def other_width(folder):
     path = folder / "model.json"
     card = json.loads(path.read_text())
-    card["network"]["width"] = 9
+    card["network"]["body"]["width"] = 9
     path.write_text(json.dumps(card))
 
 
@@ -113,7 +117,7 @@ def other_width(folder):
     ],
 )
 def test_a_damaged_folder_is_refused(tmp_path, damage):
-    Detector(initialised(1, 32, 6, seed=0)).save(tmp_path)
+    Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0)).save(tmp_path)
     damage(tmp_path)
     with pytest.raises(UserError, match=r"fit it again|not found"):
         deepfd.load(tmp_path)

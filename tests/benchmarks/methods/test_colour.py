@@ -15,9 +15,9 @@ from benchmarks.methods.colour import (
     merged_bins,
     rgb_features,
 )
+from benchmarks.methods.options import Colour as Options
 from pipeline.errors import UserError
 from pipeline.folds import Images
-from pipeline.params import Colour as Options
 
 
 @pytest.fixture

@@ -19,14 +19,16 @@ ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
 STEPS = {
     "width": 8,
-    "encoder_steps": 2,
+    "widths": (4, 8),
+    "crop": 16,
+    "steps": 2,
     "contrastive_steps": 2,
     "classifier_steps": 2,
     "batch": 8,
     "lr": 0.001,
 }
 
-COLOUR_ONLY = {"colour", "colour_rgb", "deepfd_residual"}
+COLOUR_ONLY = {"colour", "colour_rgb"}
 
 every_method = pytest.mark.parametrize("name", list(METHODS))
 
