@@ -1,27 +1,30 @@
-"""Is one method better than another? Paired bootstrap on the same images and the same seeds.
+"""Is one method better than another? Both are measured on the same images, by the same seeds.
 
 benchmarks/comparisons.parquet, written by `benchmarks.matrix`, has one row per pair of methods,
 held-out and metric. `held_out` is `mean` (the mean over all held-out generators, for every pair),
 or, for the pairs that `matrix.compare` of params.yaml names, a generator or a family of several.
 `difference` is that of method `a` minus method `b`, both measured on the fakes they never saw and
-averaged over seeds; `low` and `high` bound it at 95 %.
+averaged over seeds; `low` and `high` bound it at 95 %, `p` is of the same model (see
+`benchmarks.intervals`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.intervals import Estimate, Measured, Sizes, difference
 from benchmarks.metrics import METRICS as MEASURED
-from benchmarks.metrics import interval
 from pipeline.params import NONE, Params
 
+COMPARISONS = Path("benchmarks/comparisons.parquet")
 MEAN = "mean"
 # Higher is better but for `fpr`.
 METRICS = ("recall", "fpr", "auc", "tpr_at_fpr_05")
@@ -43,45 +46,6 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is known of a method on a held-out: each metric and its bootstrap replicates.
-
-    Attributes:
-        point: float (metrics,), in the order of `benchmarks.metrics.METRICS`.
-        table: float (metrics, B); replicate b of any two methods is of the same images and seeds.
-    """
-
-    point: np.ndarray
-    table: np.ndarray
-
-
-def average(parts: list[Measured]) -> Measured:
-    """Average over held-outs, replicate by replicate."""
-    return Measured(
-        np.mean([part.point for part in parts], axis=0),
-        np.mean([part.table for part in parts], axis=0),
-    )
-
-
-def p_value(difference: float, replicates: np.ndarray) -> float:
-    """Two-sided p of no difference, from the bootstrap's standard error: 2 Phi(-|d| / se).
-
-    A share of replicates beyond 0 cannot be smaller than 1 / B, which a correction for many
-    comparisons multiplies: with 1000 replicates no pair of ten methods could ever be told apart.
-
-    Args:
-        difference: what was measured.
-        replicates: float (B,), the difference in each resample.
-    """
-    from scipy.stats import norm
-
-    error = float(np.std(replicates, ddof=1))
-    if error == 0:
-        return float(difference == 0)
-    return float(2 * norm.sf(abs(difference) / error))
-
-
 def holm(p: np.ndarray) -> np.ndarray:
     """Correct p values (m,) for their number: Holm 1979, at least as strong as Bonferroni's.
 
@@ -94,52 +58,96 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _rows(
-    pairs: list[tuple[str, str]], found: Mapping[tuple[str, str], Measured], held_outs: list[str]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of some pairs on some held-outs, corrected for their number by metric."""
+Found = Mapping[tuple[str, str, str], tuple[Measured, Sizes]]
+
+
+@dataclass(frozen=True)
+class _OnFold:
+    """What is known of a method on all that one fold left out.
+
+    Attributes:
+        measured: by each seed, the mean over what was left out.
+        sizes: of each of these.
+    """
+
+    measured: Measured
+    sizes: tuple[Sizes, ...]
+
+
+def _on_fold(method: str, fold: str, names: Sequence[str], found: Found) -> _OnFold:
+    """Average over the generators that a fold left out, which the same fits are tested on."""
+    parts, sizes = zip(*(found[method, fold, name] for name in names), strict=True)
+    values = np.mean([part.values for part in parts], axis=0)
+    tables = np.mean([part.tables for part in parts], axis=0)
+    return _OnFold(Measured(values, tables), sizes)
+
+
+def _difference(a: _OnFold, b: _OnFold) -> Estimate:
+    """Estimate a - b; with as many seeds they are the same, and so are first weights and order."""
+    if len(a.measured.values) == len(b.measured.values):
+        return Estimate.of(a.measured - b.measured)
+    return Estimate.of(a.measured) - Estimate.of(b.measured)
+
+
+def _row(pair: tuple[str, str], held_out: str, folds: list[tuple[_OnFold, _OnFold]]) -> dict:
+    """Compare a pair of methods on some folds: every metric."""
+    estimate = Estimate.mean([_difference(a, b) for a, b in folds])
+    sizes = [one for a, _ in folds for one in a.sizes]
+    # Fakes of each fold are others, its photographs the same.
+    images = Sizes(
+        sum(one.fakes for one in sizes),
+        *(min(getattr(one, name) for one in sizes)
+          for name in ("photographs", "persons", "valid_persons")),
+    )  # fmt: skip
+    low, high, p = difference(estimate, images.units(), images.freedom())
+    values = [np.mean([one.measured.values.mean(axis=0) for one in side], axis=0)
+              for side in zip(*folds, strict=True)]  # fmt: skip
+    return {
+        "pair": pair, "held_out": held_out, "low": low, "high": high, "p": p,
+        "value_a": values[0], "value_b": values[1],
+    }  # fmt: skip
+
+
+def _corrected(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a family of comparisons by metric, corrected for their number."""
     for metric in METRICS:
         index = MEASURED.index(metric)
-        rows = []
-        for a, b in pairs:
-            for held_out in held_outs:
-                one, other = found[a, held_out], found[b, held_out]
-                difference = float(one.point[index] - other.point[index])
-                replicates = one.table[index] - other.table[index]
-                low, high = interval(replicates)
-                rows.append(
-                    {
-                        "a": a, "b": b, "held_out": held_out, "metric": metric,
-                        "value_a": float(one.point[index]), "value_b": float(other.point[index]),
-                        "difference": difference, "low": float(low), "high": float(high),
-                        "p": p_value(difference, replicates),
-                    }
-                )  # fmt: skip
-        corrected = holm(np.array([row["p"] for row in rows]))
+        corrected = holm(np.array([row["p"][index] for row in rows]))
         for row, p in zip(rows, corrected, strict=True):
-            yield row | {"p_corrected": float(p), "comparisons": len(rows)}
+            numbers = {k: float(row[k][index]) for k in ("value_a", "value_b", "low", "high", "p")}
+            yield {
+                "a": row["pair"][0], "b": row["pair"][1], "held_out": row["held_out"],
+                "metric": metric, "difference": numbers["value_a"] - numbers["value_b"],
+                **numbers, "p_corrected": float(p), "comparisons": len(rows),
+            }  # fmt: skip
 
 
-def compare(params: Params, unseen: Mapping[tuple[str, str, str], Measured]) -> pd.DataFrame:
+def compare(params: Params, found: Found) -> pd.DataFrame:
     """Compare methods; the p values of a metric are corrected for the number of its rows.
 
     All pairs on the mean are one family of comparisons, the rows of `matrix.compare` another.
 
     Args:
         params: the checked params.yaml.
-        unseen: (method, fold, generator) -> what was measured on a generator left out, on clean
-            images.
+        found: (method, fold, source) -> what was measured on what the fold never saw, clean images.
     """
-    found = {}
-    folds = [fold for fold in params.folds() if fold != NONE]
-    for method in params.methods:
-        for fold in folds:
-            parts = [one for (m, f, _), one in unseen.items() if (m, f) == (method, fold)]
-            found[method, fold] = average(parts)
-        found[method, MEAN] = average([found[method, name] for name in params.generators])
+    left = {}
+    for fold in params.folds():
+        trained = params.training_generators(fold)
+        names = [name for name in params.training_generators(NONE) if name not in trained]
+        if names:
+            left[fold] = names
+    on = {(m, fold): _on_fold(m, fold, names, found)
+          for m in params.methods for fold, names in left.items()}  # fmt: skip
+    generators = params.training_generators(NONE)
     pairs = [pair for pair in params.matrix.compare if set(pair) <= set(params.methods)]
     rows = [
-        *_rows(list(combinations(params.methods, 2)), found, [MEAN]),
-        *_rows(pairs, found, folds),
-    ]
+        *_corrected(
+            [_row((a, b), MEAN, [(on[a, fold], on[b, fold]) for fold in generators])
+             for a, b in combinations(params.methods, 2)]
+        ),
+        *_corrected(
+            [_row((a, b), fold, [(on[a, fold], on[b, fold])]) for a, b in pairs for fold in left]
+        ),
+    ]  # fmt: skip
     return pa.Table.from_pylist(rows, SCHEMA).to_pandas()

@@ -3,7 +3,7 @@
 `python -m benchmarks.fit <method> <held_out>...` reads data/manifests/ (by data/folds.json) and
 writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
 `recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
-then scores/<method>-<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
+then scores/<method>/<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
 long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
 nothing again. In file names `family:x` is `families/x`.
 
@@ -36,52 +36,24 @@ import pyarrow.parquet as pq
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
-from benchmarks.thresholds import threshold_by
+from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
+from benchmarks.scores import table as scores_table
+from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd.options import Learned
 from pipeline import folds
 from pipeline.errors import UserError, one_line
-from pipeline.folds import Fold, file_name
-from pipeline.manifest import REAL, write_atomic, write_table
+from pipeline.folds import Fold, Images, file_name
+from pipeline.manifest import write_atomic, write_table
 from pipeline.params import FAMILIES, FAMILY_PREFIX, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
-SCORES = Path("scores")
-MODELS = Path("models")
 LOGS = Path("dvclive")
 LAUNCH = "DEEPFD_LAUNCH"
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
-CLEAN = "none"
-# Libraries whose version can move a score.
-LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 # Params are in the recipe by value, and the wording of errors moves no score.
 NOT_CODE = ("pipeline/params.py", "pipeline/errors.py")
-
-_name = pa.dictionary(pa.int32(), pa.string())
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("label", pa.int8()),
-        ("generator", _name),
-        ("family", _name),
-        ("method", _name),
-        ("held_out", _name),
-        ("seed", pa.int64()),
-        ("perturbation", _name),
-        ("score", pa.float64()),
-        ("threshold", pa.float64()),
-        ("threshold_rule", _name),
-        ("n_train", pa.int64()),
-        ("code", _name),
-        ("data", _name),
-    ]
-)
-
-
-def scores_path(method: str, held_out: str, folder: Path = SCORES) -> Path:
-    """Path of the scores of one fit."""
-    return folder / f"{method}-{file_name(held_out)}.parquet"
 
 
 def code_digest() -> str:
@@ -171,6 +143,7 @@ def fit_seed(
         "target": target,
         "threshold": threshold,
         "n_real": int(real.sum()),
+        "note": shortfall(int(real.sum()), target),
         "valid_fpr": float((valid[real] >= threshold).mean()),
         "valid_recall": float((valid[~real] >= threshold).mean()),
     }
@@ -183,46 +156,49 @@ def fit_seed(
     written = {"threshold": facts, "reads": reads, "recipe": recipe, "timing": timing}
     for file, content in written.items():
         write_atomic(folder / f"{file}.json", _json(content))
+    if facts["note"]:
+        print(f"fit: {name}, {held_out} held out: {facts['note']}", file=sys.stderr)
+    table = score_rows(params, valid, fold.valid, VALID, CLEAN, len(fold.train), folder)
+    write_table(_scores_of(folder, VALID), table)
     return model
 
 
-def score_test(
-    params: Params, model: Method, fold: Fold, perturbation: str, pixels: np.ndarray, folder: Path
+def score_rows(
+    params: Params,
+    values: np.ndarray,
+    images: Images,
+    split: str,
+    perturbation: str,
+    n_train: int,
+    folder: Path,
 ) -> pa.Table:
-    """Score the test images under one perturbation, the same for photographs and fakes.
+    """Lay out the scores of some images by the detector that `folder` holds.
 
     Args:
         params: the checked params.yaml.
-        model: the detector that `folder` holds.
-        fold: holds the test images.
-        perturbation: what was done to them.
-        pixels: what they are now, uint8 (N, H, W, C).
+        values: float (N,), P(fake).
+        images: what was scored.
+        split: `test` or `valid`.
+        perturbation: what was done to them before.
+        n_train: number of images the detector learned from.
         folder: where the detector's threshold.json and recipe.json lie.
     """
     facts, recipe = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("threshold", "recipe")
     )
-    families, test = {n: g.family for n, g in params.generators.items()}, fold.test
-    same = {
-        "method": recipe["method"],
-        "held_out": recipe["held_out"],
-        "seed": recipe["seed"],
+    about = {
+        "split": split,
         "perturbation": perturbation,
         "threshold": facts["threshold"],
-        "threshold_rule": f"{facts['rule']} <= {facts['target']:g}",
-        "n_train": len(fold.train),
-        "code": recipe["code"],
-        "data": recipe["data"],
+        "threshold_rule": rule_name(facts["rule"], facts["target"]),
+        "n_train": n_train,
+        **{key: recipe[key] for key in ("method", "held_out", "seed", "code", "data")},
     }
-    columns = {
-        "image_id": test.ids,
-        "label": test.labels,
-        "generator": test.generators,
-        "family": [families.get(generator, REAL) for generator in test.generators],
-        "score": score(model, pixels),
-        **{name: [value] * len(test) for name, value in same.items()},
-    }
-    return pa.table(columns).select(SCHEMA.names).cast(SCHEMA)
+    persons = getattr(images, "identities", None)
+    persons = [""] * len(images) if persons is None else persons
+    return scores_table(
+        images.ids, images.labels, images.generators, persons, values, about, params
+    )
 
 
 def run(params: Params, name: str, held_out: str, data: str) -> None:
@@ -252,7 +228,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         "code": code_digest(),
         "libraries": {library: version(library) for library in LIBRARIES},
     }
-    home = MODELS / name / file_name(held_out)
+    home = model_path(name, held_out, 0).parent
     seeds = seeds_of(params, name)
     fold, models = None, {}
     if not IS_MAIN:
@@ -276,7 +252,8 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
         place = home / f".{seed}.tmp"
         shutil.rmtree(place, ignore_errors=True)
         models[seed] = fit_seed(params, name, held_out, seed, fold, recipe, place)
-        table = score_test(params, models[seed], fold, CLEAN, fold.test.pixels, place)
+        values = score(models[seed], fold.test.pixels)
+        table = score_rows(params, values, fold.test, TEST, CLEAN, len(fold.train), place)
         write_table(_scores_of(place, CLEAN), table)
         shutil.rmtree(folder, ignore_errors=True)
         place.rename(folder)
@@ -293,7 +270,8 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
             folder = home / str(seed)
             if seed not in models:
                 models[seed] = method.load(folder)
-            table = score_test(params, models[seed], fold, perturbation, pixels, folder)
+            values, n_train = score(models[seed], pixels), len(fold.train)
+            table = score_rows(params, values, fold.test, TEST, perturbation, n_train, folder)
             write_table(_scores_of(folder, perturbation), table)
     for other in home.iterdir():
         if other.name not in map(str, seeds):
@@ -301,7 +279,7 @@ def run(params: Params, name: str, held_out: str, data: str) -> None:
     tables = [
         pq.read_table(_scores_of(home / str(seed), perturbation))
         for seed in seeds
-        for perturbation in params.perturbations
+        for perturbation in (*params.perturbations, VALID)
     ]
     write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
 
@@ -313,7 +291,7 @@ def run_families(params: Params, name: str, data: str) -> None:
     """
     held_outs = [fold for fold in params.folds() if fold.startswith(FAMILY_PREFIX)]
     known = {held_out.removeprefix(FAMILY_PREFIX) for held_out in held_outs}
-    models, scores = MODELS / name / FAMILIES, SCORES / f"{name}-{FAMILIES}"
+    models, scores = MODELS / name / FAMILIES, SCORES / name / FAMILIES
     for folder in (models, scores):
         folder.mkdir(parents=True, exist_ok=True)
     for held_out in held_outs:

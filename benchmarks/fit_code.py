@@ -20,6 +20,7 @@ CODE = (
     "benchmarks/fit.py",
     "benchmarks/methods",
     "benchmarks/perturb.py",
+    "benchmarks/scores.py",
     "benchmarks/thresholds.py",
     "deepfd",
     "pipeline/folds.py",

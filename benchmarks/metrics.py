@@ -1,11 +1,13 @@
-"""Metrics of one cell of the matrix, and their bootstrap intervals.
+"""Metrics of one cell of the matrix.
 
 Everything takes weights, so that a bootstrap resample is a column of counts on scores that were
-sorted once: a cell's 1000 resamples cost milliseconds. The two classes are summed up apart
-(`Side`): the photographs, many and the same for every generator, once per detector. Positive class:
-fake (label 1). An image is called fake iff its score >= the threshold. Tied scores move together,
-as in scikit-learn. What is not defined (the precision of a detector that calls nothing fake) is
-NaN, with its reason, never 0.
+sorted once: a cell's 1000 resamples cost milliseconds. Each resample has its own threshold. The
+two classes are summed up apart (`Side`): the photographs, many and the same for every generator,
+once per detector. Positive class: fake (label 1). An image is called fake iff its score >= the
+threshold. Tied scores move together, as in scikit-learn. A metric that depends on the share of
+fakes among the test images has a twin, `balanced_...`, in which all fakes together count as much
+as all photographs together. What is not defined (the precision of a detector that calls nothing
+fake) is NaN, with its reason, never 0.
 """
 
 from __future__ import annotations
@@ -14,12 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.seeds import seed_for
-
 BINS = 10
 # Resamples are measured so many counts at a time: about what a core's cache holds.
 CHUNK = 100_000
-CONFIDENCE = 0.95
 
 NO_FAKES = "no fakes"
 NONE_CALLED = "nothing was called fake"
@@ -40,6 +39,20 @@ METRICS = (
     "oracle_fpr",
     "ece",
     "brier",
+    "balanced_precision",
+    "balanced_accuracy",
+    "balanced_f1",
+    "balanced_ap",
+    "balanced_ece",
+    "balanced_brier",
+)
+# Of each class apart: a share of its images. (`tpr_at_fpr_05` is one of the fakes.)
+OF_FAKES = ("recall", "tpr_at_fpr_01", "tpr_at_fpr_05", "oracle_recall")
+OF_PHOTOGRAPHS = ("fpr", "oracle_fpr")
+# What moves with the threshold alone, and so with the photographs that it was set on.
+AT_THRESHOLD = (
+    *("recall", "fpr", "precision", "accuracy", "f1"),
+    *("balanced_precision", "balanced_accuracy", "balanced_f1"),
 )
 
 
@@ -62,13 +75,15 @@ class Side:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, label: int, scores: np.ndarray, threshold: float, weights: np.ndarray) -> Side:
+    def of(
+        cls, label: int, scores: np.ndarray, threshold: float | np.ndarray, weights: np.ndarray
+    ) -> Side:
         """Sum one class up.
 
         Args:
             label: of all these images, 1 = fake.
             scores: float (n,), n > 0.
-            threshold: fake iff score >= threshold.
+            threshold: fake iff score >= threshold; one, or float (B,), one per resample.
             weights: float (n, B), one column per resample.
         """
         order = np.argsort(-scores, kind="stable")
@@ -78,10 +93,11 @@ class Side:
         excess = np.zeros((BINS, len(scores)))
         bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
         excess[bins, np.arange(len(scores))] = scores - label
+        called = len(scores) - np.searchsorted(scores[::-1], threshold, side="left")
         return cls(
             scores,
             above,
-            above[np.count_nonzero(scores >= threshold)],
+            above[called, np.arange(weights.shape[1])],
             excess @ weights,
             (scores - label) ** 2 @ weights,
         )
@@ -97,17 +113,22 @@ class Side:
         return Side(self.scores, *(array[..., part] for array in sums))
 
 
-def at_threshold(fake: Side, real: Side) -> dict[str, np.ndarray]:
+def at_threshold(fake: Side, real: Side, scale: np.ndarray | float = 1.0) -> dict[str, np.ndarray]:
     """Return precision, accuracy and F1 at the threshold.
 
     With TP, FP, FN, TN the weighted counts: precision = TP / (TP + FP), accuracy = (TP + TN) / all,
     f1 = 2 TP / (2 TP + FP + FN).
 
+    Args:
+        fake: the fakes.
+        real: the photographs.
+        scale: what each photograph counts beside a fake, (B,).
+
     Returns:
         metric -> float (B,), NaN where a denominator is 0.
     """
-    tp, fp = fake.called, real.called
-    fn, tn = fake.total - tp, real.total - fp
+    tp, fp = fake.called, real.called * scale
+    fn, tn = fake.total - tp, real.total * scale - fp
     return {
         "precision": _ratio(tp, tp + fp),
         "accuracy": _ratio(tp + tn, tp + tn + fp + fn),
@@ -120,7 +141,9 @@ def ranking(fake: Side, real: Side) -> dict[str, np.ndarray]:
 
     With the operating points (fpr_k, tpr_k, precision_k) at the distinct scores, descending, and
     (0, 0) before them:
-    ap = sum_k (tpr_k - tpr_(k-1)) precision_k; auc = area under the ROC by the trapezoid rule;
+    ap = sum_k (tpr_k - tpr_(k-1)) precision_k; balanced_ap the same with precision_k =
+    tpr_k / (tpr_k + fpr_k), as if there were as many fakes as photographs;
+    auc = area under the ROC by the trapezoid rule;
     eer = the fpr at which the ROC, joined by straight lines, crosses fpr = 1 - tpr;
     tpr_at_fpr_x = the largest tpr_k with fpr_k <= x (a point that exists, no interpolation);
     oracle_recall and oracle_fpr = tpr_k and fpr_k at the point of the largest tpr_k - fpr_k (of
@@ -145,12 +168,11 @@ def ranking(fake: Side, real: Side) -> dict[str, np.ndarray]:
     new_tps, new_fps = tps.copy(), fps.copy()
     new_tps[1:] -= tps[:-1]
     new_fps[1:] -= fps[:-1]
-    called = tps + fps
-    precision = np.divide(tps, called, out=np.zeros_like(tps), where=called > 0)
     tpr, fpr = tps * reals, fps * fakes  # times fakes * reals: whole numbers, so ties are exact
     best, oracle_recall, oracle_fpr = _oracle(tpr, fpr, fakes * reals)
     return {
-        "ap": np.einsum("kb,kb->b", new_tps, precision) / fakes,
+        "ap": np.einsum("kb,kb->b", new_tps, _share(tps, fps)) / fakes,
+        "balanced_ap": np.einsum("kb,kb->b", new_tps, _share(tpr, fpr)) / fakes,
         "auc": np.einsum("kb,kb->b", new_fps, tps - new_tps / 2) / (fakes * reals),
         "eer": _eer(tpr, fpr, fakes * reals),
         "tpr_at_fpr_01": _tpr_at(0.01, tps, fps, fakes, reals),
@@ -159,6 +181,12 @@ def ranking(fake: Side, real: Side) -> dict[str, np.ndarray]:
         "oracle_fpr": oracle_fpr,
         "oracle_threshold": np.where(best < 0, np.inf, values[best // 2]),
     }
+
+
+def _share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Share of `part` in the two together, 0 where both are 0."""
+    whole = part + rest
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _at(points: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -193,19 +221,24 @@ def _tpr_at(
     return _at(tps, points - 1) / fakes
 
 
-def calibration(fake: Side, real: Side) -> dict[str, np.ndarray]:
+def calibration(fake: Side, real: Side, scale: np.ndarray | float = 1.0) -> dict[str, np.ndarray]:
     """Return expected calibration error and Brier score of scores read as P(fake).
 
     ece = sum over 10 equal bins of [0, 1] of |sum of (score - label) in the bin| / N;
     brier = mean of (score - label)^2.
 
+    Args:
+        fake: the fakes.
+        real: the photographs.
+        scale: what each photograph counts beside a fake, (B,).
+
     Returns:
         metric -> float (B,).
     """
-    total = fake.total + real.total
+    total = fake.total + real.total * scale
     return {
-        "ece": np.abs(fake.excess + real.excess).sum(axis=0) / total,
-        "brier": (fake.squares + real.squares) / total,
+        "ece": np.abs(fake.excess + real.excess * scale).sum(axis=0) / total,
+        "brier": (fake.squares + real.squares * scale) / total,
     }
 
 
@@ -227,6 +260,9 @@ def combine(fake: Side | None, real: Side | None) -> dict[str, np.ndarray]:
         found["fpr"] = real.called / real.total
     if fake and real:
         found |= at_threshold(fake, real) | ranking(fake, real) | calibration(fake, real)
+        even = fake.total / real.total
+        twins = at_threshold(fake, real, even) | calibration(fake, real, even)
+        found |= {f"balanced_{name}": value for name, value in twins.items()}
     return found
 
 
@@ -256,32 +292,22 @@ def measure(
 
 
 def why_undefined(n_fake: int, values: dict[str, np.ndarray]) -> str:
-    """Say why metrics of a cell are NaN: "precision: nothing was called fake"; "" if none is."""
+    """Say why metrics of a cell are NaN: "precision: nothing was called fake"; "" if none is.
+
+    A balanced twin is where its metric is, and is not named.
+    """
     missing = [name for name in METRICS if np.isnan(values[name][0])]
+    missing = [name for name in missing if not name.startswith("balanced_")]
     if not missing:
         return ""
     return f"{', '.join(missing)}: {NONE_CALLED if n_fake else NO_FAKES}"
-
-
-def resample_counts(n: int, resamples: int, base: int, *names: str) -> np.ndarray:
-    """Draw how often each of `n` things occurs in each bootstrap resample of size `n`.
-
-    The draw depends on `base` and `names` alone: two methods tested on the same images get the same
-    resamples, so that their difference is a paired one.
-
-    Returns:
-        float64 (n, resamples), columns sum to n.
-    """
-    rng = np.random.default_rng(seed_for(base, "bootstrap", *names))
-    draws = rng.integers(0, n, size=(resamples, n)) * resamples + np.arange(resamples)[:, None]
-    return np.bincount(draws.ravel(), minlength=n * resamples).reshape(n, resamples).astype(float)
 
 
 def replicates(fake: Side | None, real: Side | None) -> np.ndarray:
     """Every metric in every resample.
 
     Args:
-        fake: the fakes under the counts of `resample_counts`, None where there are none.
+        fake: the fakes under the weights of `benchmarks.resample`, None where there are none.
         real: the photographs under theirs (the classes are drawn apart), likewise.
 
     Returns:
@@ -294,40 +320,6 @@ def replicates(fake: Side | None, real: Side | None) -> np.ndarray:
         for start in range(0, resamples, step)
     ]
     return np.stack([np.concatenate([part[name] for part in parts]) for name in METRICS])
-
-
-def over_seeds(tables: np.ndarray, seed_counts: np.ndarray) -> np.ndarray:
-    """Second level of the hierarchical bootstrap: resample the seeds, and average over them.
-
-    All seeds are tested on the same images, so a resample of the images is one for all of them:
-    replicate b is the mean, over the seeds drawn in b, of the metric in image resample b.
-
-    Args:
-        tables: float (S, ..., B), the replicates of each seed, on the same image resamples.
-        seed_counts: float (S, B) of `resample_counts`.
-
-    Returns:
-        float (..., B); NaN where the metric of a seed that was drawn is.
-    """
-    drawn = seed_counts.reshape(len(tables), *(1,) * (tables.ndim - 2), -1)
-    return np.where(drawn > 0, tables * drawn, 0.0).sum(axis=0) / len(tables)
-
-
-def interval(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile intervals at 95 % of replicates (..., B), over those that are defined.
-
-    Returns:
-        low and high, float (...); NaN where no replicate is defined.
-    """
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.full(table.shape[:-1], np.nan), np.full(table.shape[:-1], np.nan)
-    gaps = np.isnan(table)
-    whole, none = ~gaps.any(axis=-1), gaps.all(axis=-1)
-    # Quantiles with gaps are slow, and few metrics have any.
-    for rows, quantile in ((whole, np.quantile), (~whole & ~none, np.nanquantile)):
-        if rows.any():
-            low[rows], high[rows] = quantile(table[rows], [tail, 1 - tail], axis=-1)
-    return low, high
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ from pipeline import manifest
 from pipeline.errors import UserError
 from pipeline.folds import MANIFESTS, sources
 from pipeline.images import FILTER, to_pil
-from pipeline.manifest import REAL
 from pipeline.params import Params
 
 SHEET_COLUMNS, SHEET_ROWS = 8, 3
@@ -31,7 +30,7 @@ MISTAKES = 8  # of each kind
 MISSED, ACCUSED, FOREIGN = (
     "Fakes taken for photographs",
     "Photographs called fake",
-    "Photographs of other collections called fake",
+    "Photographs of collections never seen called fake",
 )
 
 
@@ -82,13 +81,13 @@ def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         scores: per-image `method`, `held_out`, `generator`, `image_id`, `label`, `score`,
-            `threshold` of the fits that left a generator out.
+            `threshold`, `seen` of the fits that left a generator out.
 
     Returns:
         rows of `method`, `kind`, `held_out`, `generator`, `image_id`, `score`, the worst first; at
         most `MISTAKES` of each kind and method.
     """
-    keys = ["method", "held_out", "generator", "image_id", "label"]
+    keys = ["method", "held_out", "generator", "image_id", "label", "seen"]
     scores = scores.assign(called=scores["score"] >= scores["threshold"])
     means = scores.groupby(keys, sort=False, observed=True)[["score", "called"]].mean()
     means = means.reset_index()
@@ -96,7 +95,7 @@ def mistakes(scores: pd.DataFrame) -> pd.DataFrame:
     wrong = wrong.assign(sure=(wrong["score"] - wrong["label"]).abs())
     wrong = wrong.sort_values(["sure", "image_id"], ascending=[False, True], kind="stable")
     wrong = wrong.drop_duplicates(["method", "image_id"])
-    photographs = np.where(wrong["generator"] == REAL, ACCUSED, FOREIGN)
+    photographs = np.where(wrong["seen"], ACCUSED, FOREIGN)
     wrong = wrong.assign(kind=np.where(wrong["label"] == 1, MISSED, photographs))
     return wrong.groupby(["method", "kind"]).head(MISTAKES)
 
@@ -137,7 +136,8 @@ def mistake_pictures(
     """Show the worst mistakes of each method, by kind; a kind without any is an empty list."""
     worst = mistakes(scores)
     uris = read_pictures(worst, params, folder)
-    kinds = (MISSED, ACCUSED, *((FOREIGN,) if params.other_reals else ()))
+    photographs = scores[scores["label"] == 0]
+    kinds = (MISSED, ACCUSED, *((FOREIGN,) if (~photographs["seen"]).any() else ()))
     shown = {method: {kind: [] for kind in kinds} for method in params.methods}
     for row in worst.itertuples():
         text = f"{row.generator} {number(row.score)}"

@@ -18,19 +18,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-from benchmarks import colour_study, figures, pictures, tables
-from benchmarks.comparisons import MEAN
-from benchmarks.fit import CLEAN, LIBRARIES, MODELS, SCORES, file_name, scores_path
-from benchmarks.matrix import ALL_SEEDS, COMPARISONS, RESULTS, RESULTS_SCHEMA
+from benchmarks import colour_study, figures, pictures, readings, tables, verdict
+from benchmarks.comparisons import COMPARISONS, MEAN
+from benchmarks.scores import (
+    ALL_SEEDS,
+    CLEAN,
+    LIBRARIES,
+    MODELS,
+    SCORES,
+    TEST,
+    read_file,
+    scores_path,
+)
 from benchmarks.tables import Heat
 from pipeline import history, images
-from pipeline.errors import UserError, one_line
-from pipeline.folds import MANIFESTS
-from pipeline.manifest import REAL, write_atomic
+from pipeline.errors import one_line
+from pipeline.folds import MANIFESTS, file_name
+from pipeline.manifest import write_atomic
 from pipeline.params import Params
 from pipeline.params import load as load_params
 
@@ -38,7 +44,7 @@ OUT = Path("benchmarks/report")
 AUDITS = (Path("benchmarks/audit.parquet"), Path("benchmarks/reads.parquet"))
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 SCORE_COLUMNS = [
-    "image_id", "label", "generator", "method", "held_out", "seed", "score", "threshold",
+    "image_id", "label", "generator", "split", "method", "held_out", "seed", "score", "threshold",
 ]  # fmt: skip
 
 
@@ -76,7 +82,7 @@ def draw(
     """Draw every figure that there are numbers for: name -> SVG."""
     target = params.matrix.threshold.fpr
     seen = tables.seen_rates(cells, params)
-    tested = scores[scores["generator"].isin([REAL, *params.generators])]
+    tested = scores[(scores["label"] == 1) | scores["seen"]]
     drawn = {
         "seen": figures.before_after(
             "seen", seen["recall_seen"], seen["recall_unseen"], ("seen", "unseen"), "recall"
@@ -139,13 +145,14 @@ def page(
     )
     gates = tables.gates_table(audit)
     grown = tables.history_rows(rounds, params)
+    points = tables.recall_fpr_points(cells, params)
     mean = comparisons["held_out"] == MEAN
     return environment.from_string(TEMPLATE.read_text()).render(
         params=params,
         target=tables.percent(params.matrix.threshold.fpr),
         rule=cells["threshold_rule"].iloc[0],
         seeds=tables.span(cells["seeds"]),
-        verdict=tables.verdict(cells, params, comparisons),
+        verdict=verdict.verdict(cells, params, comparisons),
         gates=gates,
         failed=[gate for gate in gates if not gate["passed"]],
         heat=tables.matrix_heat(cells, params),
@@ -158,6 +165,7 @@ def page(
         fpr=tables.fpr_table(cells, params),
         robustness=tables.robustness_table(cells, params),
         components=tables.component_heats(study),
+        others=[name for name in dict.fromkeys(points["collection"]) if name],
         needs_colour=colour_study.NEEDS_COLOUR,
         history=tables.history_table(grown),
         timing=tables.timing_table(timings),
@@ -183,50 +191,30 @@ def provenance(results: pd.DataFrame, params: Params) -> dict[str, str]:
     }
 
 
-def read_results(path: Path = RESULTS) -> pd.DataFrame:
-    """Read results.parquet.
-
-    Raises:
-        UserError: it is missing, damaged, empty or of other columns.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} not found; run dvc repro matrix")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); run dvc repro matrix") from None
-    if table.column_names != RESULTS_SCHEMA.names or not len(table):
-        raise UserError(
-            f"{path} holds {len(table)} rows of columns {table.column_names}; expected rows of "
-            f"{RESULTS_SCHEMA.names}: delete it and run dvc repro matrix"
-        )
-    return table.to_pandas()
-
-
 def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
-    """Read the scores of clean images by the fits that left a generator out.
+    """Read the scores of clean test images by the fits that left a generator out.
 
     Of the fakes only those of the generator left out: no fit has seen any image of these.
+
+    Returns:
+        `SCORE_COLUMNS`, and `seen`: of a photograph, whether its collection was in training.
 
     Raises:
         UserError: scores are missing or damaged.
     """
     parts = []
     for method in params.methods:
-        for held_out in params.generators:
+        for held_out in readings.held_out_generators(params):
             path = scores_path(method, held_out, folder)
-            try:
-                table = pq.read_table(
-                    path, columns=SCORE_COLUMNS, filters=[("perturbation", "==", CLEAN)]
-                )
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{path} cannot be read ({error}); run dvc repro") from None
-            rows = table.to_pandas()
-            parts.append(rows[(rows["label"] == 0) | (rows["generator"] == held_out)])
-    # Named columns come as categories, which differ from file to file.
-    return pd.concat(parts, ignore_index=True).astype(
-        {"method": str, "held_out": str, "generator": str}
-    )
+            rows = read_file(path, SCORE_COLUMNS, perturbation=CLEAN).to_pandas()
+            # Named columns come as categories, which differ from file to file.
+            rows = rows.astype({"method": str, "held_out": str, "generator": str})
+            rows = rows[(rows["label"] == 0) | (rows["generator"] == held_out)]
+            test = rows["split"] == TEST
+            parts.append(
+                rows[test].assign(seen=rows["generator"].isin(set(rows["generator"][~test])))
+            )
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_timings(params: Params, folder: Path = MODELS) -> pd.DataFrame:
@@ -244,7 +232,7 @@ def read_timings(params: Params, folder: Path = MODELS) -> pd.DataFrame:
 def main() -> None:
     """Write the page and the picture."""
     params = load_params()
-    results, scores = read_results(), read_scores(params)
+    results, scores = readings.read(), read_scores(params)
     cells = results[results["seed"] == ALL_SEEDS]
     html = page(
         cells,

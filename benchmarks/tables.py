@@ -1,4 +1,4 @@
-"""Tables and sentences of the report: pure readings of results.parquet and its neighbours.
+"""Tables of the report: pure readings of results.parquet and its neighbours.
 
 `cells` is everywhere the rows of results.parquet that sum up all seeds. A `Table` holds text, a
 `Heat` text and values. What is not there is `X`, and no mean is made over the rest.
@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.comparisons import MEAN
 from benchmarks.comparisons import METRICS as COMPARED
-from benchmarks.fit import CLEAN
-from benchmarks.matrix import ALL_SEEDS
-from pipeline.folds import REAL_PREFIX
+from benchmarks.readings import keeps_to_rule, left_out, mean_over
+from benchmarks.scores import ALL_SEEDS, CLEAN
+from pipeline.manifest import is_real
 from pipeline.params import FAMILY_PREFIX, Params
 
 MISSING = "X"
-SIGNIFICANT = 0.05
 # Metrics of the table of cells, with their headings.
 COLUMNS = {
     "recall": "recall",
@@ -115,34 +113,15 @@ def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def unseen(cells: pd.DataFrame, perturbation: str = CLEAN) -> pd.DataFrame:
-    """Return the matrix proper: each method on the generator that it never saw."""
-    return cells[
-        (cells["held_out"] == cells["generator"]) & (cells["perturbation"] == perturbation)
-    ]
-
-
-def mean_over(rows: pd.DataFrame, params: Params, metric: str) -> pd.Series:
-    """Average a metric over held-out generators, by method; NaN where a generator is missing."""
-    table = rows.pivot_table(index="method", columns="held_out", values=metric, dropna=False)
-    table = table.reindex(index=list(params.methods), columns=list(params.generators))
-    return table.mean(axis=1, skipna=False)
-
-
 def own_photographs(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Return one clean cell per fit: its photographs are the same whatever the fakes."""
     rows = cells[(cells["perturbation"] == CLEAN) & cells["generator"].isin([*params.generators])]
     return rows.drop_duplicates(["method", "held_out"])
 
 
-def collections(params: Params) -> dict[str, str]:
-    """Return the other collections of photographs: `generator` of their rows -> name."""
-    return {REAL_PREFIX + name: name for name in params.other_reals}
-
-
 def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
     """Lay out the matrix: methods by held-out generators, their mean, and false positives."""
-    clean = unseen(cells)
+    clean = left_out(cells)
     recall, auc = (mean_over(clean, params, metric) for metric in ("recall", "auc"))
     fpr, keeps = mean_over(clean, params, "fpr"), keeps_to_rule(cells, params)
     columns = [
@@ -170,7 +149,7 @@ def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
 
 def cells_table(cells: pd.DataFrame, params: Params) -> Table:
     """Every method on every held-out generator, with n and intervals."""
-    clean = unseen(cells)
+    clean = left_out(cells)
     rows = []
     for method in params.methods:
         for held_out in params.generators:
@@ -194,7 +173,7 @@ def seen_rates(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     for metric in ("recall", "auc"):
         seen = clean[clean["seen"]].groupby("method")[metric].mean()
         table[f"{metric}_seen"] = seen.reindex(list(params.methods))
-        table[f"{metric}_unseen"] = mean_over(unseen(cells), params, metric)
+        table[f"{metric}_unseen"] = mean_over(left_out(cells), params, metric)
     return pd.DataFrame(table)
 
 
@@ -232,41 +211,59 @@ def family_heat(cells: pd.DataFrame, params: Params) -> Heat:
     return Heat(columns, tuple(rows))
 
 
+def collections(cells: pd.DataFrame) -> tuple[str, ...]:
+    """Name the collections of photographs that there are rows of."""
+    return tuple(name for name in dict.fromkeys(cells["generator"]) if is_real(name))
+
+
+def short(collection: str) -> str:
+    """Write a collection without its kind: `real:orl` as "orl"."""
+    return collection.partition(":")[2] or collection
+
+
 def fpr_table(cells: pd.DataFrame, params: Params) -> Table:
-    """False-positive rates on the test photographs and on other collections."""
+    """False-positive rates on the collections in training together, and on each; * = never seen."""
     clean, own = cells[cells["perturbation"] == CLEAN], own_photographs(cells, params)
+    names = collections(clean)
+    if len(names) == 1 and clean[clean["generator"] == names[0]]["seen"].all():
+        names = ()  # the one that all are trained on
     rows = []
     for method in params.methods:
         for held_out in params.folds():
-            fit = (clean["method"] == method) & (clean["held_out"] == held_out)
+            fit = clean[(clean["method"] == method) & (clean["held_out"] == held_out)]
             mine = own[(own["method"] == method) & (own["held_out"] == held_out)]
-            others = (clean[fit & (clean["generator"] == name)] for name in collections(params))
-            rates = (with_interval(part, "fpr") for part in (mine, *others))
+            rates = [with_interval(mine, "fpr")]
+            for name in names:
+                part = fit[fit["generator"] == name]
+                mark = "*" if len(part) and not part["seen"].all() else ""
+                rates.append(with_interval(part, "fpr") + mark)
             rows.append((method, held_out, span(mine["n_real"]), *rates))
     counts = (
-        f"{other} (n = {span(clean[clean['generator'] == name]['n_real'])})"
-        for name, other in collections(params).items()
+        f"{short(name)} (n = {span(clean[clean['generator'] == name]['n_real'])})" for name in names
     )
-    return Table(("method", "held out", "photographs", "own collection", *counts), tuple(rows))
+    return Table(("method", "held out", "photographs", "in training", *counts), tuple(rows))
 
 
 def recall_fpr_points(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Mean recall on unseen generators beside the mean false-positive rate, by method.
+    """Mean recall on unseen generators beside the false-positive rate, by method.
 
     Returns:
-        rows of `method`, `collection` ("" = the photographs' own), `recall`, `fpr`, means over the
-        fits that left a generator out; rows without a number are left out.
+        rows of `method`, `collection` ("" = those in training; else one never seen), `recall` (mean
+        over the fits that left a generator out), `fpr` (mean over the same, or of the fit that left
+        the collection out); rows without a number are left out.
     """
-    clean = unseen(cells)
+    clean = left_out(cells)
     recall, rows = mean_over(clean, params, "recall"), []
-    parts = {"": clean} | {
-        other: cells[(cells["generator"] == name) & (cells["perturbation"] == CLEAN)]
-        for name, other in collections(params).items()
-    }
+    rates = {"": mean_over(clean, params, "fpr")}
+    for name in collections(cells):
+        part = cells[(cells["generator"] == name) & (cells["perturbation"] == CLEAN)]
+        part = part[~part["seen"].astype(bool)]
+        alone = left_out(part, "collections").set_index("method")["fpr"]
+        if len(part):
+            rates[short(name)] = alone if len(alone) else mean_over(part, params, "fpr")
     for method in params.methods:
-        for name, part in parts.items():
-            fpr = mean_over(part[part["held_out"].isin([*params.generators])], params, "fpr")
-            rows.append((method, name, recall[method], fpr[method]))
+        for name, fpr in rates.items():
+            rows.append((method, name, recall[method], fpr.get(method, np.nan)))
     return pd.DataFrame(rows, columns=["method", "collection", "recall", "fpr"]).dropna()
 
 
@@ -292,7 +289,9 @@ def robustness(cells: pd.DataFrame, params: Params, metric: str) -> pd.DataFrame
     """Mean of a metric over unseen generators: methods (rows) by perturbations (columns)."""
     return pd.DataFrame(
         {
-            "as it is" if name == CLEAN else name: mean_over(unseen(cells, name), params, metric)
+            "as it is" if name == CLEAN else name: mean_over(
+                left_out(cells, perturbation=name), params, metric
+            )
             for name in params.perturbations
         }
     )
@@ -383,35 +382,6 @@ def timing_table(timings: pd.DataFrame) -> Table:
     return Table(("method", "fits", "each", "together", "on"), tuple(rows))
 
 
-def keeps_to_rule(cells: pd.DataFrame, params: Params) -> pd.Series:
-    """Whether each method's false positives agree with the rate its threshold was set for.
-
-    They do unless even the lower bounds, on average over held-out generators, lie above that rate.
-    """
-    low = mean_over(unseen(cells), params, "fpr_low")
-    return ~(low > params.matrix.threshold.fpr)
-
-
-def ranking(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Sort the methods: those that keep to their false-positive rate first, then by mean recall.
-
-    A method that calls everything fake catches every fake; it must not win.
-    """
-    clean = unseen(cells)
-    table = pd.DataFrame({m: mean_over(clean, params, m) for m in ("recall", "auc", "fpr")})
-    table["keeps"] = keeps_to_rule(cells, params)
-    return table.sort_values(["keeps", "recall", "auc"], ascending=False, kind="stable")
-
-
-def oriented(comparisons: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Return the comparisons of one method: `difference` is its own minus the other's."""
-    swapped = {"a": "b", "b": "a", "value_a": "value_b", "value_b": "value_a"}
-    turned = comparisons[comparisons["b"] == method]
-    bounds = {"difference": -turned["difference"], "low": -turned["high"], "high": -turned["low"]}
-    turned = turned.assign(**bounds).rename(columns=swapped)
-    return pd.concat([comparisons[comparisons["a"] == method], turned])
-
-
 def p_text(p: float) -> str:
     """Write a p value: "p = 0.012", "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
@@ -432,83 +402,3 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
             )
         rows.append((f"{a} − {b}", held_out, *cells))
     return Table(("difference", "held out", *(COLUMNS[m] for m in COMPARED)), tuple(rows))
-
-
-def _against_others(best: str, order: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
-    """Say by how much `best` leads, and whom it is not told apart from."""
-    others = [str(m) for m in order.index[order["keeps"] == order.loc[best, "keeps"]] if m != best]
-    rows = oriented(comparisons[comparisons["held_out"] == MEAN], best)
-    rows = rows[rows["metric"] == "recall"].set_index("b")
-    others = [method for method in others if method in rows.index]
-    if not others:
-        return []
-    row = rows.loc[others[0]]
-    points, low, high = (signed(100 * row[k], 1) for k in ("difference", "low", "high"))
-    told, p = row["p_corrected"] < SIGNIFICANT, p_text(row["p_corrected"])
-    if told:
-        weight = f"holds for these generators ({p}, corrected for {row['comparisons']} comparisons)"
-    elif row["low"] > 0:
-        weight = f"is not enough among {row['comparisons']} comparisons ({p}, corrected)"
-    else:
-        weight = f"does not decide between the two ({p}, corrected)"
-    line = (
-        f"The next, {others[0]}, catches {percent(row['value_b'])}: a difference of {points} "
-        f"points ({low} to {high}; paired, 95 %) that {weight}."
-    )
-    alike = [m for m in others[1:] if rows.loc[m, "p_corrected"] >= SIGNIFICANT]
-    if alike:
-        line += f" {'It is not' if told else 'Nor is it'} told apart from {listed(alike)}."
-    return [line]
-
-
-def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> list[str]:
-    """Say which method catches unseen generators best, by how much, and what speaks against it."""
-    order = ranking(cells, params)
-    lacking = [str(method) for method in order.index[order["recall"].isna()]]
-    order = order[order["recall"].notna()]
-    if order.empty:
-        return ["No method has a result on every held-out generator: there is no verdict yet."]
-    best, target = str(order.index[0]), params.matrix.threshold.fpr
-    first = order.iloc[0]
-    clean = unseen(cells)
-    mine = clean[clean["method"] == best].set_index("held_out").loc[list(params.generators)]
-    worst, top = mine["recall"].idxmin(), mine["recall"].idxmax()
-    lines = [
-        f"{best} catches {percent(first['recall'])} of the fakes of generators it never saw "
-        f"(mean over {len(mine)} held-out generators, {span(mine['n_fake'])} fakes each), and "
-        f"calls {percent(first['fpr'])} of {span(mine['n_real'])} test photographs fake."
-    ]
-    lines += _against_others(best, order, comparisons)
-    lines.append(
-        f"It depends on the generator: {percent(mine.loc[worst, 'recall'])} of those of {worst} "
-        f"({bounds(mine.loc[worst], 'recall')}), {percent(mine.loc[top, 'recall'])} of those of "
-        f"{top} ({bounds(mine.loc[top], 'recall')}); 95 % intervals."
-    )
-    loud = [str(method) for method in order.index[~order["keeps"]] if method != best]
-    if not first["keeps"]:
-        lines.append(
-            f"No method keeps to the {percent(target)} of false positives that thresholds were set "
-            "for: read no recall without the FPR beside it."
-        )
-    elif loud:
-        lines.append(
-            f"{listed(loud)} cannot win: more photographs are called fake than the "
-            f"{percent(target)} that the threshold was set for."
-        )
-    if lacking:
-        lines.append(f"Not ranked, since a result is missing: {listed(lacking)}.")
-    points = recall_fpr_points(cells, params)
-    others = points[(points["method"] == best) & (points["collection"] != "")]
-    if not params.other_reals:
-        lines.append(
-            "No other collection of photographs is named in params.yaml (other_reals): how many "
-            "photographs from elsewhere would be called fake is not known."
-        )
-    elif len(others):
-        rates = listed([f"{percent(r.fpr)} of {r.collection}" for r in others.itertuples()])
-        learnt = others["fpr"].max() > 2 * max(target, first["fpr"])
-        more = ", far more than of its own: it knows the collection, not only the making"
-        lines.append(
-            f"Of photographs of other collections it calls {rates} fake{more if learnt else ''}."
-        )
-    return lines

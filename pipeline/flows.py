@@ -41,6 +41,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
+from benchmarks import readings
 from pipeline import dag, growth, history, params
 from pipeline.errors import UserError
 
@@ -133,7 +134,7 @@ def stage(name: str, root: str) -> State:
 def publish(number: int) -> State:
     """Show the round: the matrix as a table, the report as a link, the heat map as an image."""
     results = pd.read_parquet(history.RESULTS)
-    cells = history.unseen(results)
+    cells = readings.left_out(results)
     table = cells.pivot_table(index="method", columns="held_out", values="recall", sort=False)
     create_table_artifact(
         table.round(3).reset_index().to_dict("records"),

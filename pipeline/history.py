@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import readings
 from pipeline import manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params
@@ -60,12 +61,6 @@ def read(path: Path = HISTORY) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def unseen(results: pd.DataFrame) -> pd.DataFrame:
-    """Choose the rows of fakes, unperturbed, of the generator that was held out of the training."""
-    kept = (results["held_out"] == results["generator"]) & (results["perturbation"] == "none")
-    return results[kept & ~results["generator"].map(manifest.is_real).astype(bool)]
-
-
 def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
     """Make the rows of the round in hand: each method on the generator it never saw.
 
@@ -82,7 +77,7 @@ def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
             f"{RESULTS} is of round {sorted(found)[0]}, params.yaml of {run.round}; run dvc repro"
         )
     images = {name: generator.images for name, generator in run.generators.items()}
-    cells = unseen(results).assign(
+    cells = readings.left_out(results).assign(
         images=sum(images.values()), images_by_generator=json.dumps(images), results=digest
     )
     return cells[SCHEMA.names].reset_index(drop=True)

@@ -16,8 +16,9 @@ import pytest
 from websockets.sync.client import connect
 
 from benchmarks.comparisons import METRICS as COMPARED
-from benchmarks.matrix import ALL_SEEDS, RESULTS_SCHEMA
 from benchmarks.metrics import METRICS
+from benchmarks.readings import RESULTS_SCHEMA, left_out
+from benchmarks.scores import ALL_SEEDS
 from pipeline import manifest
 from pipeline.folds import sources
 
@@ -144,7 +145,7 @@ def report_parts(small_profile):
                         row |= {name: middle} | ends
                     rows.append(row)
     cells = pd.DataFrame(rows)
-    clean = cells[(cells["held_out"] == cells["generator"]) & (cells["perturbation"] == "none")]
+    clean = left_out(cells)
     rounds = pd.concat(clean.assign(round=n, images=120 * (n + 1)) for n in (0, 1))
     comparisons = pd.DataFrame(
         [
@@ -166,7 +167,8 @@ def report_parts(small_profile):
                     pd.DataFrame(
                         {"image_id": ids, "label": int(source == held_out), "generator": source,
                          "method": method, "held_out": held_out, "seed": 0,
-                         "score": 1 / (1 + np.exp(-logits)), "threshold": 0.5}
+                         "score": 1 / (1 + np.exp(-logits)), "threshold": 0.5,
+                         "seen": source == "real"}
                     )
                 )  # fmt: skip
     audit = pd.DataFrame(

@@ -20,7 +20,8 @@ def project(small_profile, tmp_path, monkeypatch):
 
 def scores_of(params, *perturbations):
     fit.run(params.model_copy(update={"perturbations": perturbations}), "spectrum", "c", "d")
-    return pq.read_table(fit.scores_path("spectrum", "c")).to_pandas()
+    scores = pq.read_table(fit.scores_path("spectrum", "c")).to_pandas()
+    return scores[scores["split"] == "test"].reset_index(drop=True)
 
 
 def test_each_perturbation_is_scored_on_every_test_image_at_the_one_threshold(project):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from benchmarks import fit, matrix
+from benchmarks import matrix
+from benchmarks import scores as scores_files
 from benchmarks.metrics import METRICS
+from benchmarks.readings import ALL_SEEDS, RESULTS_SCHEMA, left_out, whole
+from benchmarks.thresholds import threshold_by
 from pipeline.errors import UserError
+from pipeline.manifest import write_table
 
+COLLECTIONS = ("real:one", "real:two")
 PLAIN = {"method": "plain", "classifier_steps": 2, "batch": 8, "lr": 0.001}
 
 
@@ -17,38 +23,48 @@ PLAIN = {"method": "plain", "classifier_steps": 2, "batch": 8, "lr": 0.001}
 def scores():
     """Scores with every fold: noise, better where the generator was seen.
 
-    `dct` draws nothing and has one seed, `plain` has three.
+    Photographs of two collections in training and one for testing only. `dct` draws nothing and has
+    one seed, `plain` has three.
     """
-    import pandas as pd
-
-    rows = []
     rng = np.random.default_rng(0)
     unseen = {"a": "a", "b": "b", "c": "c", "none": "", "family:y": "ab"}
+    frames = []
     for method, seed in (("dct", 0), ("plain", 0), ("plain", 1), ("plain", 2)):
         for held_out in unseen:
-            for generator in ("real", "a", "b", "c", "real:elsewhere"):
+            rows = []
+            for generator in (*COLLECTIONS, "real:elsewhere", "a", "b", "c"):
                 fake = generator in "abc"
                 shift = (0.7 if generator in unseen[held_out] else 2.0) * fake
                 shift += 0.4 * (method == "plain") * fake
-                values = 1 / (1 + np.exp(-rng.normal(shift - 1, 1, 40)))
-                for i, value in enumerate(values):
-                    rows.append(
-                        {
-                            "image_id": f"{generator}-{i}", "label": int(fake),
-                            "generator": generator, "family": "y", "method": method,
-                            "held_out": held_out, "seed": seed, "perturbation": "none",
-                            "score": value, "threshold": 0.6 + 0.01 * seed,
-                            "threshold_rule": "fpr <= 0.05",
-                            "n_train": 80, "code": "c", "data": "d",
-                        }
-                    )  # fmt: skip
-    return pd.DataFrame(rows)
+                for split, n in (("test", 40), ("valid", 30)):
+                    if split == "valid" and generator in (*unseen[held_out], "real:elsewhere"):
+                        continue
+                    values = 1 / (1 + np.exp(-rng.normal(shift - 1, 1, n)))
+                    for i, value in enumerate(values):
+                        person = f"{generator}-{split}-{i // 5}" if generator == "real:one" else ""
+                        rows.append(
+                            {"image_id": f"{generator}-{split}-{i}", "label": int(fake),
+                             "generator": generator, "family": "y", "identity": person,
+                             "split": split, "score": value}
+                        )  # fmt: skip
+            frame = pd.DataFrame(rows)
+            valid = frame[frame["split"] == "valid"]
+            threshold = threshold_by(
+                "fpr", valid["score"].to_numpy(), valid["label"].to_numpy(), 0.05
+            )
+            frames.append(
+                frame.assign(
+                    method=method, held_out=held_out, seed=seed, perturbation="none",
+                    threshold=threshold, threshold_rule="fpr <= 0.05", n_train=80, code="c",
+                    data="d",
+                )
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
 
 
 @pytest.fixture
 def params(small_profile):
     params = small_profile(
-        other_reals={"elsewhere": {"path": "-", "crop": "center"}},
         methods={"dct": {"method": "dct"}, "plain": PLAIN},
     )[0]
     return params.model_copy(
@@ -67,10 +83,10 @@ def results(built):
 
 
 def test_one_row_per_fit_and_generator_and_one_for_all_seeds(results):
-    assert list(results.columns) == matrix.RESULTS_SCHEMA.names
+    assert list(results.columns) == RESULTS_SCHEMA.names
     keys = ["method", "held_out", "generator", "perturbation", "seed"]
-    # 4 folds of generators and none, 2 families; 4 columns; 1 + 1 rows of dct and 3 + 1 of plain.
-    assert len(results) == (4 + 2) * 4 * (2 + 4) and not results.duplicated(keys).any()
+    # 4 folds of generators and none, 2 families; 6 columns; 1 + 1 rows of dct and 3 + 1 of plain.
+    assert len(results) == (4 + 2) * 6 * (2 + 4) and not results.duplicated(keys).any()
     assert results.groupby(["method", "seed"])["seeds"].unique().explode().to_dict() == {
         ("dct", -1): 1, ("dct", 0): 1,
         ("plain", -1): 3, ("plain", 0): 1, ("plain", 1): 1, ("plain", 2): 1,
@@ -78,7 +94,9 @@ def test_one_row_per_fit_and_generator_and_one_for_all_seeds(results):
     seen = results[results["seen"]]
     assert not (seen["held_out"] == seen["generator"]).any()
     assert not (seen["held_out"] == "family:" + seen["family"]).any()
-    assert (results[results["held_out"] == "none"]["generator"] != "real").all()
+    photographs = results[results["generator"].str.startswith("real:")]
+    assert set(photographs[photographs["seen"]]["generator"]) == {*COLLECTIONS}
+    assert set(photographs[~photographs["seen"]]["generator"]) == {"real:elsewhere"}
 
 
 def test_a_family_of_one_generator_has_the_rows_of_that_generators_fold(results):
@@ -90,7 +108,7 @@ def test_a_family_of_one_generator_has_the_rows_of_that_generators_fold(results)
         for held in ("c", "family:x")
     )
     assert alone.equals(alike)
-    families = matrix.held_out_families(results)
+    families = left_out(whole(results), "families")
     assert set(zip(families["held_out"], families["generator"], strict=True)) == {
         ("family:y", "a"), ("family:y", "b"), ("family:x", "c"),
     }  # fmt: skip
@@ -100,7 +118,7 @@ def test_the_row_of_all_seeds_is_their_mean_with_an_interval_that_is_no_narrower
     keys = ["held_out", "generator"]
     plain = results[(results["method"] == "plain") & results["n_fake"].gt(0)]
     each = plain[plain["seed"] >= 0].groupby(keys)
-    whole = plain[plain["seed"] == matrix.ALL_SEEDS].set_index(keys)
+    whole = plain[plain["seed"] == ALL_SEEDS].set_index(keys)
     for name in METRICS:
         mean = each[name].mean()
         assert np.allclose(whole.loc[mean.index, name], mean, atol=1e-12)
@@ -109,6 +127,10 @@ def test_the_row_of_all_seeds_is_their_mean_with_an_interval_that_is_no_narrower
     dct = results[results["method"] == "dct"].groupby([*keys, "perturbation"])
     for _, (one, same) in dct.apply(lambda rows: [rows.iloc[0], rows.iloc[1]]).items():
         assert one.drop("seed").equals(same.drop("seed"))
+    # What an interval holds is said: all seeds, one of several, or a method that draws nothing.
+    assert set(whole["training_variance"]) == {"in"}
+    assert set(plain[plain["seed"] >= 0]["training_variance"]) == {"out"}
+    assert set(results[results["method"] == "dct"]["training_variance"]) == {"none"}
 
 
 def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, scores):
@@ -118,8 +140,9 @@ def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, sco
             (scores.method == row.method)
             & (scores.held_out == row.fold)
             & (scores.seed == row.seed)
+            & (scores.split == "test")
         ]
-        cell = fit_scores[fit_scores.generator.isin(["real", row.generator])]
+        cell = fit_scores[fit_scores.generator.isin([*COLLECTIONS, row.generator])]
         called = cell.score >= row.threshold
         expected = {
             "precision": sk.precision_score(cell.label, called),
@@ -133,29 +156,36 @@ def test_every_number_is_recomputed_from_the_scores_by_scikit_learn(results, sco
         }
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, abs=1e-9), name
-        assert (row.n_real, row.n_fake) == (40, 40)
+        assert (row.n_real, row.n_fake) == (80, 40)
         for name in METRICS:
-            assert row[f"{name}_low"] <= row[f"{name}_high"], name
-            # Resampling adds to a calibration error: its interval may lie above the value. The
-            # oracle's point jumps about.
-            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] or name in (
-                "ece",
-                "oracle_recall",
-                "oracle_fpr",
-            ), name
+            assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1, name
+            assert row[f"{name}_high"] - row[f"{name}_low"] > 0.01, name
         called = cell.score >= row.oracle_threshold
         assert row.oracle_recall == called[cell.label == 1].mean()
         assert row.oracle_fpr == called[cell.label == 0].mean()
         assert row.oracle_recall - row.oracle_fpr >= row.recall - row.fpr - 1e-12
 
 
-def test_another_collection_has_a_false_positive_rate_and_nothing_else(results):
-    others = results[results["generator"] == "real:elsewhere"]
-    assert len(others) == 6 * 6 and (others["n_fake"] == 0).all() and not others["seen"].any()
+def test_a_collection_has_a_false_positive_rate_and_nothing_else(results, scores):
+    others = results[results["generator"].str.startswith("real:")]
+    assert len(others) == 3 * 6 * 6 and (others["n_fake"] == 0).all()
+    assert (others["n_real"] == 40).all() and (others["family"] == "real").all()
     assert others["fpr"].notna().all() and others["fpr_low"].notna().all()
     rest = [f"{m}{end}" for m in METRICS if m != "fpr" for end in ("", "_low", "_high")]
     assert others[rest].isna().all(axis=None)
     assert others["undefined"].str.endswith("no fakes").all()
+    # A generator's row has the rate of all the photographs that were in training, together.
+    keys = ["method", "held_out", "seed"]
+    mine = results[results["generator"] == "b"].set_index(keys)["fpr"]
+    each = others[others["seen"]].groupby(keys)["fpr"].mean()
+    assert np.allclose(mine, each.loc[mine.index])
+
+
+def test_a_threshold_that_is_not_that_of_the_valid_rows_is_an_error(params, scores):
+    with pytest.raises(UserError, match=r"have the threshold 0\.5, and rule fpr <= 0\.05 gives"):
+        matrix.build(params, scores.assign(threshold=0.5))
+    with pytest.raises(UserError, match="hold no valid photograph"):
+        matrix.build(params, scores[scores["split"] == "test"])
 
 
 def test_the_order_of_the_scores_does_not_matter(params, scores, results):
@@ -177,7 +207,7 @@ def test_adding_a_generator_moves_no_other_number(params, scores, results):
 
 def test_headlines_are_means_and_minima_over_held_out_generators(results):
     head = matrix.headlines(results)
-    cells = matrix.held_out_cells(results)
+    cells = left_out(whole(results))
     for method in ("dct", "plain"):
         recall = cells[cells["method"] == method]["recall"]
         assert len(recall) == 3
@@ -187,13 +217,13 @@ def test_headlines_are_means_and_minima_over_held_out_generators(results):
 
 def test_comparisons_are_differences_of_the_rows_of_results(built):
     results, compared = built
-    cells = matrix.held_out_cells(results).set_index(["method", "held_out"])
+    cells = left_out(whole(results)).set_index(["method", "held_out"])
     assert set(compared["held_out"]) == {"mean", "a", "b", "c", "family:y"}
     for _, row in compared.iterrows():
         if row.held_out == "mean":
             a, b = (cells.loc[method][row.metric].mean() for method in (row.a, row.b))
         elif row.held_out.startswith("family:"):
-            of = matrix.held_out_families(results)
+            of = left_out(whole(results), "families")
             of = of[of["held_out"] == row.held_out].groupby("method")[row.metric].mean()
             a, b = of[row.a], of[row.b]
         else:
@@ -209,12 +239,13 @@ def test_a_method_set_without_a_compared_method_leaves_that_pair_out(params, sco
 
 
 def test_missing_damaged_and_foreign_scores_are_clear_errors(params, tmp_path):
-    with pytest.raises(UserError, match=r"dct-a\.parquet not found"):
-        matrix.read_scores(params, tmp_path)
-    path = fit.scores_path("dct", "a", tmp_path)
+    with pytest.raises(UserError, match=r"dct/a\.parquet not found"):
+        scores_files.read(params, tmp_path)
+    path = scores_files.scores_path("dct", "a", tmp_path)
+    path.parent.mkdir()
     path.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged"):
-        matrix.read_scores(params, tmp_path)
-    matrix.write_table(path, matrix.pa.table({"image_id": ["x"]}))
+        scores_files.read(params, tmp_path)
+    write_table(path, matrix.pa.table({"image_id": ["x"]}))
     with pytest.raises(UserError, match="has columns"):
-        matrix.read_scores(params, tmp_path)
+        scores_files.read(params, tmp_path)

@@ -16,7 +16,8 @@ from pipeline.errors import UserError
 
 
 def rows(**columns):
-    same = {"method": "m", "held_out": "a", "generator": "real", "label": 0, "threshold": 0.5}
+    same = {"method": "m", "held_out": "a", "generator": "real:o", "label": 0, "threshold": 0.5}
+    same["seen"] = True
     return pd.DataFrame(columns).assign(**{k: v for k, v in same.items() if k not in columns})
 
 
@@ -40,8 +41,9 @@ def test_contact_sheets_show_the_fakes_in_order_and_refuse_photographs(small_pro
 def test_mistakes_are_the_surest_wrong_ones_worst_first():
     scores = rows(
         image_id=["f1", "f2", "f3", "r1", "r2", "o1"],
-        generator=["a", "a", "a", "real", "real", "real:x"],
+        generator=["a", "a", "a", "real:o", "real:o", "real:x"],
         label=[1, 1, 1, 0, 0, 0],
+        seen=[False, False, False, True, True, False],
         score=[0.3, 0.1, 0.9, 0.8, 0.2, 0.7],
     )
     found = pictures.mistakes(scores)

@@ -11,9 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from benchmarks import fit, matrix, pictures, report, tables
+from benchmarks import pictures, readings, report, tables
+from benchmarks import scores as scores_files
+from benchmarks.scores import SCHEMA
+from benchmarks.verdict import verdict
 from pipeline import images
 from pipeline.errors import UserError
+from pipeline.folds import file_name
 from pipeline.manifest import write_table
 
 
@@ -34,7 +38,7 @@ def test_every_table_stands_in_the_page_and_the_page_asks_for_nothing_outside(ma
     for row in tables.cells_table(made["cells"], made["params"]).rows:
         cells = "".join(f"<td>{cell}</td>" for cell in row[1:])
         assert f'<th scope="row">{row[0]}</th>{cells}' in text
-    lines = tables.verdict(made["cells"], made["params"], made["comparisons"])
+    lines = verdict(made["cells"], made["params"], made["comparisons"])
     assert all(f"<p>{line}</p>" in text for line in lines)
     shown = sum(len(kind) for kinds in made["mistakes"].values() for kind in kinds.values())
     assert text.count("<img ") == 1 + shown and shown > 10
@@ -131,44 +135,50 @@ def test_a_browser_that_shows_a_broken_page_complains(browser, tmp_path):
 def test_missing_damaged_and_empty_results_are_clear_errors(tmp_path):
     path = tmp_path / "results.parquet"
     with pytest.raises(UserError, match="not found; run dvc repro matrix"):
-        report.read_results(path)
+        readings.read(path)
     path.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="damaged"):
-        report.read_results(path)
-    write_table(path, matrix.RESULTS_SCHEMA.empty_table())
+        readings.read(path)
+    write_table(path, readings.RESULTS_SCHEMA.empty_table())
     with pytest.raises(UserError, match="holds 0 rows"):
-        report.read_results(path)
+        readings.read(path)
 
 
 def test_of_the_scores_only_unseen_fakes_and_photographs_of_clean_images_are_read(
     report_parts, tmp_path
 ):
     params = report_parts["params"]
-    with pytest.raises(UserError, match=r"spectrum-a\.parquet cannot be read"):
+    with pytest.raises(UserError, match=r"spectrum/a\.parquet not found"):
         report.read_scores(params, tmp_path)
     rows = pd.DataFrame(
         [
             {"image_id": f"{generator}-{i}", "label": int(generator in "abc"), "score": 0.5,
-             "generator": generator, "seed": 0, "perturbation": perturbation, "threshold": 0.4}
-            for generator in ("real", "a", "b", "c", "real:elsewhere")
-            for perturbation in ("none", "blur") for i in range(3)
+             "generator": generator, "seed": 0, "perturbation": perturbation, "threshold": 0.4,
+             "split": split, "identity": ""}
+            for split, generators in (("test", ("real:one", "a", "b", "c", "real:elsewhere")),
+                                      ("valid", ("real:one",)))
+            for generator in generators
+            for perturbation in (("none", "blur") if split == "test" else ("none",))
+            for i in range(3)
         ]
     )  # fmt: skip
     rest = dict.fromkeys(("family", "threshold_rule", "code", "data"), "x") | {"n_train": 1}
     for method in params.methods:
         for held_out in params.generators:
             whole = rows.assign(method=method, held_out=held_out, **rest)
-            table = pa.Table.from_pandas(whole[fit.SCHEMA.names], preserve_index=False)
-            write_table(fit.scores_path(method, held_out, tmp_path), table.cast(fit.SCHEMA))
+            table = pa.Table.from_pandas(whole[SCHEMA.names], preserve_index=False)
+            write_table(scores_files.scores_path(method, held_out, tmp_path), table.cast(SCHEMA))
     scores = report.read_scores(params, tmp_path)
     assert len(scores) == 2 * 3 * 9
     fakes = scores[scores["label"] == 1]
     assert (fakes["generator"] == fakes["held_out"]).all()
+    photographs = scores[scores["label"] == 0]
+    assert set(photographs[photographs["seen"]]["generator"]) == {"real:one"}
 
 
 def test_timings_are_read_of_the_fits_that_params_yaml_names(report_parts, tmp_path):
     assert report.read_timings(report_parts["params"], tmp_path).empty
-    for name in ("spectrum/a/0", f"spectrum/{fit.file_name('family:y')}/1", "gone/a/0"):
+    for name in ("spectrum/a/0", f"spectrum/{file_name('family:y')}/1", "gone/a/0"):
         (tmp_path / name).mkdir(parents=True)
         timing = json.dumps({"seconds": 1.5, "device": "one CPU"})
         (tmp_path / name / "timing.json").write_text(timing)

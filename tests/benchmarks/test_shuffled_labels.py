@@ -6,8 +6,9 @@ from typing import get_args
 
 import pytest
 
-from benchmarks import fit, matrix
+from benchmarks import fit, matrix, scores
 from benchmarks.methods import METHODS
+from benchmarks.readings import left_out, whole
 from pipeline import params
 
 COLOUR_ONLY = {"colour", "colour_rgb"}
@@ -45,8 +46,8 @@ def test_the_interval_of_the_auc_contains_one_half(name, small_profile, tmp_path
     )[0]
     for fold in run.folds():
         fit.run(run, name, fold, "d")
-    results, _ = matrix.build(run, matrix.read_scores(run))
-    cells = matrix.held_out_cells(results)
+    results, _ = matrix.build(run, scores.read(run))
+    cells = left_out(whole(results))
     assert len(cells) == 3
     # The cells share their photographs, so that chance moves them together; it moves 150 against
     # 150 by 0.033 (one standard deviation), and one interval of twenty beyond its end.

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.comparisons import METRICS as COMPARED
+from benchmarks.readings import ranking
+from benchmarks.verdict import verdict
 
 GOLDEN = Path(__file__).parent / "golden/report_tables.txt"
 
@@ -39,7 +41,7 @@ def test_the_tables_and_the_verdict_are_those_of_the_golden_file(report_parts):
     params, cells = report_parts["params"], report_parts["cells"]
     text = "\n".join(
         [
-            "# verdict", *tables.verdict(cells, params, report_parts["comparisons"]), "",
+            "# verdict", *verdict(cells, params, report_parts["comparisons"]), "",
             heat_text("matrix", tables.matrix_heat(cells, params)),
             table_text("cells", tables.cells_table(cells, params)),
             table_text("pairs", tables.comparison_table(report_parts["comparisons"])),
@@ -65,7 +67,7 @@ def test_a_missing_cell_is_an_x_and_no_mean_is_made_over_it(report_parts):
     rows = dict(tables.matrix_heat(cells, params).rows)
     assert [cell.text for cell in rows["dct"]] == ["0.50", "X", "0.40", "X", "X"]
     assert "X" not in {cell.text for cell in rows["spectrum"]}
-    assert tables.ranking(cells, params).index[-1] == "dct"
+    assert ranking(cells, params).index[-1] == "dct"
 
 
 def test_a_method_that_calls_too_many_photographs_fake_cannot_win(report_parts):
@@ -74,15 +76,15 @@ def test_a_method_that_calls_too_many_photographs_fake_cannot_win(report_parts):
     cells = pd.concat([cells[~loud], cells[cells["method"] == "spectrum"].assign(method="dct")])
     loud = cells["method"] == "dct"
     cells.loc[loud, ["recall", "fpr", "fpr_low", "fpr_high"]] = 1.0, 0.9, 0.8, 0.95
-    assert list(tables.ranking(cells, params).index) == ["spectrum", "dct"]
-    lines = tables.verdict(cells, params, report_parts["comparisons"])
+    assert list(ranking(cells, params).index) == ["spectrum", "dct"]
+    lines = verdict(cells, params, report_parts["comparisons"])
     assert lines[0].startswith("spectrum catches")
     assert any(line.startswith("dct cannot win") for line in lines)
     fpr = {name: row[-1] for name, row in tables.matrix_heat(cells, params).rows}
     assert fpr["dct"].alarm and not fpr["spectrum"].alarm
     # Where none keeps to the rule, that is said instead of naming a winner alone.
     cells[["fpr", "fpr_low", "fpr_high"]] = 0.9, 0.8, 0.95
-    lines = tables.verdict(cells, params, report_parts["comparisons"])
+    lines = verdict(cells, params, report_parts["comparisons"])
     assert any(line.startswith("No method keeps to") for line in lines)
 
 
@@ -104,7 +106,7 @@ def test_a_lead_is_only_claimed_where_the_corrected_comparison_holds(report_part
          "p_corrected": p, "comparisons": 3}
         for metric in COMPARED
     ]  # fmt: skip
-    line = tables.verdict(cells, params, pd.DataFrame(rows))[1]
+    line = verdict(cells, params, pd.DataFrame(rows))[1]
     assert line.startswith("The next, dct, catches 45 %")
     assert f"+10.0 points ({tables.signed(100 * low, 1)} to +18.0" in line and words in line
 

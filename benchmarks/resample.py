@@ -1,0 +1,61 @@
+"""Bootstrap resamples of images, whole persons at a time, each drawn once and known by its name.
+
+Photographs of one person are alike: who resamples them one by one believes to know more than he
+does. Of C persons (an image of nobody known is one by itself) C - 1 are drawn with replacement and
+counted C / (C - 1) times, which makes the variance of a mean over resamples that of the mean
+itself, however few they are (Rao and Wu 1988); C draws would make it smaller by (C - 1) / C.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.seeds import seed_for
+
+
+def persons_of(ids: np.ndarray, identities: np.ndarray) -> np.ndarray:
+    """Return who is drawn as one: the person, or, where unknown (""), the image; str (n,)."""
+    return np.where(identities == "", ids, identities)
+
+
+def draw_weights(units: int, resamples: int, base: int, *names: str) -> np.ndarray:
+    """Draw how much each of `units` things counts in each bootstrap resample.
+
+    The draw depends on the arguments alone: two methods tested on the same images get the same
+    resamples, so that their difference is a paired one.
+
+    Returns:
+        float64 (units, resamples), columns sum to `units`; ones of a single thing, whose spread
+        nothing tells.
+    """
+    if units == 1:
+        return np.ones((1, resamples))
+    rng = np.random.default_rng(seed_for(base, "bootstrap", *names))
+    draws = rng.integers(0, units, size=(resamples, units - 1)) * resamples
+    draws += np.arange(resamples)[:, None]
+    counts = np.bincount(draws.ravel(), minlength=units * resamples)
+    return counts.reshape(units, resamples) * (units / (units - 1))
+
+
+class Draws:
+    """Resamples by name: the same images are drawn alike everywhere."""
+
+    def __init__(self, resamples: int, base: int) -> None:
+        self.resamples, self.base = resamples, base
+        self._drawn: dict[tuple[int, tuple[str, ...]], np.ndarray] = {}
+
+    def of(self, persons: np.ndarray, *names: str) -> tuple[np.ndarray, int]:
+        """Draw images by their persons.
+
+        Args:
+            persons: str (n,), see `persons_of`.
+            names: of the draw.
+
+        Returns:
+            weights, float (n, resamples), and the number of persons.
+        """
+        each, whose = np.unique(persons, return_inverse=True)
+        key = len(each), names
+        if key not in self._drawn:
+            self._drawn[key] = draw_weights(len(each), self.resamples, self.base, *names)
+        return self._drawn[key][whose], len(each)
