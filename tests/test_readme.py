@@ -240,19 +240,6 @@ def _repro(clone: Clone, command: str) -> None:
     assert not clone.changed(clone.run(command, 120))
 
 
-@does(r"dvc exp run -S \S+")
-def _experiment(clone: Clone, command: str) -> None:
-    """Another parameter gives other results, which are in the workspace afterwards."""
-    before = clone.results()
-    clone.run(command)
-    keys, _, value = command.split()[-1].partition("=")
-    found = clone.values
-    for key in keys.split("."):
-        found = found[key]
-    assert found == yaml.safe_load(value)
-    assert not clone.results().equals(before)
-
-
 @does(r"deepfd detect .*")
 def _detect(clone: Clone, command: str) -> None:
     """Judge a photograph and draw the map."""
