@@ -197,7 +197,7 @@ def _benchmark(clone: Clone, command: str) -> None:
     if profile != params.load(ROOT / "params.yaml").profile and not faces:
         if profile != active:  # the first thing that make does
             folder = photographs(clone.folder.parent / "faces")
-            clone.run(f"python -m pipeline.profile {profile} --faces {folder}", 120)
+            clone.run(f"python -m pipeline.operate.profile {profile} --faces {folder}", 120)
             assert clone.values["profile"] == profile and not made.exists()
         clone.say(f"   not run  {command}: README_FACES names no photographs")
         return

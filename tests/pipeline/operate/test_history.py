@@ -1,8 +1,9 @@
 import pandas as pd
 import pytest
 
-from pipeline import history, params
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import history
 
 
 def results(number, recall=0.5):

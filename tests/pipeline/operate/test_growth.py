@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import growth, params
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import growth
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_one_run_per_checkout(tmp_path):
 
 def test_a_killed_run_frees_the_checkout_and_leaves_its_name(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from pipeline import growth\n"
+        "import sys; from pathlib import Path; from pipeline.operate import growth\n"
         "with growth.checkout('id-1', 'a', Path(sys.argv[1])): print('held', flush=True); input()"
     )
     holder = subprocess.Popen(

@@ -10,9 +10,9 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import dag
+from pipeline.operate import dag
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_stage_comes_after_those_it_needs_and_names_what_git_keeps(project, monkeypatch):
@@ -108,9 +108,12 @@ def test_stages_side_by_side_all_reach_the_lock_file(project):
 
 def test_what_a_killed_process_had_started_ends_with_it(tmp_path):
     stage = "import os, time; print(os.getpid()); time.sleep(600)"
-    code = f"import sys; from pipeline import dag; dag.execute([sys.executable, '-c', {stage!r}], "
+    code = (
+        "import sys; from pipeline.operate import dag\n"
+        f"dag.execute([sys.executable, '-c', {stage!r}], print)"
+    )
     starter = subprocess.Popen(
-        [sys.executable, "-u", "-c", f"{code}print)"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
     )
     stage = psutil.Process(int(starter.stdout.readline()))
     starter.kill()

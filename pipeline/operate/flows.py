@@ -1,6 +1,6 @@
 """Flow `generate-and-train`: rounds of growth over the DVC graph, run and watched by Prefect.
 
-    python -m pipeline.serve                                     (make serve)
+    python -m pipeline.operate.serve                                     (make serve)
     prefect deployment run generate-and-train/local -p rounds=3 --watch
 
 A round asks every generator for more images (in params.yaml), runs the stages of the DVC graph as
@@ -42,12 +42,13 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from benchmarks import readings
-from pipeline import dag, growth, history, params
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import dag, growth, history
 
 NOTHING_NEW, FROM_CACHE, NETWORK_LOST = "Nothing new", "From cache", "Network lost"
 REPORT = Path("benchmarks/report")
-# Where the report is served; set by pipeline.serve.
+# Where the report is served; set by pipeline.operate.serve.
 REPORT_URL = "DEEPFD_REPORT_URL"
 # A stage says its percentages many times a second; the log and the artifact follow at this pace.
 LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0

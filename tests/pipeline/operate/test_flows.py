@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from pipeline import dag, growth
+from pipeline.operate import dag, growth
 
 # A busy machine takes its time to start servers.
 pytestmark = pytest.mark.timeout(1800)
@@ -46,7 +46,7 @@ def is_alive(process):
 
 
 class Serving:
-    """`python -m pipeline.serve` in a project, and its API."""
+    """`python -m pipeline.operate.serve` in a project, and its API."""
 
     def __init__(self, project, home):
         with socket.socket() as free:
@@ -66,7 +66,7 @@ class Serving:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.serve"],
+            [sys.executable, "-m", "pipeline.operate.serve"],
             cwd=self.project, env=self.env, stdout=self.log.open("w"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         wait_until(lambda: "another terminal" in self.log.read_text() or self.process.poll())
@@ -229,7 +229,7 @@ def flow(serving, monkeypatch):
     """Run the flow in this process, in a project, against the same server; returns the state."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-    from pipeline.flows import generate_and_train
+    from pipeline.operate.flows import generate_and_train
 
     def run(project, **parameters):
         monkeypatch.chdir(project)

@@ -1,6 +1,6 @@
 """`make serve`: a Prefect server, and a process that runs what is asked of it, in one command.
 
-    python -m pipeline.serve [--cron "0 3 * * *"] [--param rounds=3 ...]
+    python -m pipeline.operate.serve [--cron "0 3 * * *"] [--param rounds=3 ...]
 
 The server's address is PREFECT_API_URL, by default what pyproject.toml says, so that `prefect` in
 the folder of the project finds it too. A server that answers there already is used; otherwise one
@@ -44,9 +44,9 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
-from pipeline import growth, leash
 from pipeline.errors import UserError, one_line
-from pipeline.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
+from pipeline.operate import growth, leash
+from pipeline.operate.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
 
 DEFAULT_URL = "http://127.0.0.1:4200/api"
 START_SECONDS, STOP_SECONDS = 600, 30
@@ -194,7 +194,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.serve")
+    parser = argparse.ArgumentParser(prog="python -m pipeline.operate.serve")
     parser.add_argument("--cron", help='when to run by itself, as "0 3 * * *"')
     parser.add_argument(
         "--param", action="append", default=[], type=_parameter, metavar="NAME=VALUE",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline import leash
 from pipeline.errors import TEMPORARY, UserError
+from pipeline.operate import leash
 
 Status = Literal["ran", "restored", "unchanged", "busy", "retry", "failed"]
 ROOT = Path()
