@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -129,15 +130,21 @@ class Detector:
         network: D1 and D2, in evaluation mode.
         about: what is known of the training (JSON values), saved with the weights.
         crop: how `to_pixels` crops a picture of another shape; the rule the training faces had.
+        finish: the last step of `to_pixels`, the one that the training images had; None for none.
     """
 
     def __init__(
-        self, network: Network, about: dict[str, Any] | None = None, crop: images.Crop = "center"
+        self,
+        network: Network,
+        about: dict[str, Any] | None = None,
+        crop: images.Crop = "center",
+        finish: images.Jpeg | None = None,
     ) -> None:
         self.device = default_device()
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.about = about or {}
         self.crop = crop
+        self.finish = finish
 
     @property
     def size(self) -> int:
@@ -209,7 +216,10 @@ class Detector:
         if not pils:
             return np.empty((0, self.size, self.size, self.channels), np.uint8)
         return np.stack(
-            [images.to_pixels(pil, self.size, self.channels, self.crop) for pil in pils]
+            [
+                images.to_pixels(pil, self.size, self.channels, self.crop, self.finish)
+                for pil in pils
+            ]
         )
 
     def __call__(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
@@ -221,7 +231,8 @@ class Detector:
         state = {name: one.cpu().contiguous() for name, one in self.network.state_dict().items()}
         crop = self.crop if isinstance(self.crop, str) else list(self.crop)
         card = {
-            "format": FORMAT, "network": self.network.config, "crop": crop, "about": self.about
+            "format": FORMAT, "network": self.network.config, "crop": crop,
+            "finish": self.finish and asdict(self.finish), "about": self.about,
         }  # fmt: skip
         write_atomic(folder / WEIGHTS, save(state))
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
@@ -254,4 +265,5 @@ class Detector:
                 f"{folder} holds no detector that can be read ({type(error).__name__}: "
                 f"{str(error)[:200]}); fit it again"
             ) from None
-        return cls(network, card["about"], card["crop"])
+        finish = card.get("finish")
+        return cls(network, card["about"], card["crop"], finish and images.Jpeg(**finish))

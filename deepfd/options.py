@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from pipeline.schema import Fraction, Model, Seeds
+from pipeline.options import Fraction, Model, Seeds
 
 FrontName = Literal["none", "highpass", "neighbours", "median", "srm", "npr"]
 

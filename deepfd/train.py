@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +27,9 @@ from deepfd.detector import Detector, Network, default_device
 from deepfd.options import DeepFD, Faithful, Learned
 from deepfd.treatment import treated
 from pipeline import precision
-from pipeline.changes import Change
 from pipeline.errors import UserError
 from pipeline.folds import Images
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 LAST = "the last step"
@@ -80,7 +81,7 @@ class CropLoss:
 
     def __init__(
         self, train: Images, options: DeepFD, seed: int, device: torch.device,
-        finish: tuple[Change, ...] = (),
+        finish: Jpeg | None = None,
     ) -> None:  # fmt: skip
         self.options, size = options, train.pixels.shape[1]
         stacked, copies = train.pixels, 0
@@ -177,7 +178,7 @@ def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
 
 def crops_plan(
     train: Images, options: DeepFD, seed: int, device: torch.device, network: Network,
-    finish: tuple[Change, ...] = (),
+    finish: Jpeg | None = None,
 ) -> Plan:  # fmt: skip
     """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model."""
     return Plan(
@@ -328,7 +329,8 @@ def fit(
                 unit=" images",
                 smoothing=0.1,
                 mininterval=1,
-                disable=not writes,
+                # A worker's bar would be drawn over its neighbours'.
+                disable=not writes or multiprocessing.parent_process() is not None,
             )
         )
         network.train()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from deepfd.options import Treatment
 from pipeline.changes import Change, blurred, coded, resized, sharpened
-from pipeline.images import to_pil
+from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
 
 FILTERS = (
@@ -34,6 +34,9 @@ ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampli
 RESIZED, BLURRED, SHARPENED = 0.3, 0.2, 0.2
 SOFT_FACTORS, FACTORS = (0.4, 0.8), (0.625, 1.5625)
 QUALITIES = (60, 97)
+
+# Copies are the same in every fold and for every seed of a run: made once, by image id.
+_made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
 
 
 def _pick(draw: np.random.Generator, filters: Sequence[Image.Resampling]) -> Image.Resampling:
@@ -85,7 +88,7 @@ def plan(options: Treatment, draw: np.random.Generator) -> list[Change]:
 
 def treated(
     pixels: np.ndarray, ids: Sequence[str], options: Treatment, copy: int,
-    finish: Sequence[Change] = (),
+    finish: Jpeg | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Treat one copy of each picture.
 
@@ -94,20 +97,23 @@ def treated(
         ids: image ids (N,).
         options: what may happen.
         copy: number of the copy, 0 ...
-        finish: what every picture of the profile meets at the end.
+        finish: the last step to pixels, which every picture of the profile meets.
 
     Returns:
         uint8 (N, S, S, C).
     """
+    keys = [(options, copy, finish, str(one)) for one in ids]
+    new = [place for place, key in enumerate(keys) if key not in _made]
 
     def one(place: int) -> np.ndarray:
         draw = np.random.default_rng(seed_for(copy, "treatment", str(ids[place])))
         picture = to_pil(pixels[place])
-        for change in (*plan(options, draw), *finish):
+        for change in plan(options, draw):
             picture = change(picture, draw)
-        return np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:])
+        return finished(np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:]), finish)
 
     # Pillow frees the interpreter; the order of the threads decides nothing.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = list(pool.map(one, range(len(pixels)), chunksize=64))
-    return np.stack(made) if made else pixels.copy()
+        found = pool.map(one, new, chunksize=64)
+        _made.update(zip((keys[place] for place in new), found, strict=True))
+    return np.stack([_made[key] for key in keys]) if keys else pixels.copy()

@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from tqdm import tqdm
 
 import generators
 from generators.base import SAMPLING_VERSION, Generator
+from generators.options import GeneratorBase
 from pipeline import manifest, params
 from pipeline.errors import UserError, one_line
-from pipeline.images import generated_to_pixels
-from pipeline.params import GeneratorBase, Params, Sample
+from pipeline.images import Jpeg, generated_to_pixels
+from pipeline.params import Params, Sample
 from pipeline.seeds import seed_for
 
 MANIFESTS = Path("data/manifests")
@@ -52,13 +53,16 @@ def split_of(index: int) -> str:
     return _block_splits(index // len(BLOCK))[index % len(BLOCK)]
 
 
-def spec_digest(spec: dict[str, Any], batch: int, size: int, channels: int) -> str:
+def spec_digest(
+    spec: dict[str, Any], batch: int, size: int, channels: int, finish: Jpeg | None
+) -> str:
     """Digest all that pixels depend on besides the seed (the batch too: rounding depends on it)."""
     whole = {
         "generator": spec,
         "batch": batch,
         "size": size,
         "channels": channels,
+        "finish": finish and asdict(finish),
         "version": SAMPLING_VERSION,
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -73,6 +77,7 @@ class Job:
     spec: str
     size: int
     channels: int
+    finish: Jpeg | None = None
 
     def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Return what images `start`..`stop` - 1 say of themselves, all but their pixels."""
@@ -84,7 +89,7 @@ class Job:
                 "family": self.options.family,
                 "seed": self.options.first_seed + index,
                 "identity": None,
-                "split": split_of(index),
+                "split": "test" if self.options.use == "test" else split_of(index),
                 "width": self.size,
                 "height": self.size,
                 "spec": self.spec,
@@ -101,7 +106,7 @@ class Job:
                 f"generator {self.name} gave {len(images)} images for {len(seeds)} seeds; expected "
                 "one for each"
             )
-        return generated_to_pixels(images.numpy(), self.size, self.channels)
+        return generated_to_pixels(images.numpy(), self.size, self.channels, self.finish)
 
 
 def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
@@ -185,8 +190,9 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
             f"generator {name} makes grey images and the profile is in colour: every detector "
             "would tell them by that alone; choose a colour generator"
         )
-    spec = spec_digest(generator.spec(), options.batch, size, channels)
-    job = Job(name, options, spec, size, channels)
+    finish = run.faces.finish
+    spec = spec_digest(generator.spec(), options.batch, size, channels, finish)
+    job = Job(name, options, spec, size, channels, finish)
     # A part holds whole batches, so that no batch is sampled for two parts.
     rows_per_part = max(1, run.sample.rows_per_part // options.batch) * options.batch
     starts = range(0, options.images, rows_per_part)

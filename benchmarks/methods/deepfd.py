@@ -13,7 +13,9 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD as Options
 from deepfd.options import Npr
-from pipeline.folds import Images
+from deepfd.treatment import treated
+from pipeline.folds import Corpus, Images
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 
@@ -31,8 +33,9 @@ class DeepFD(Detector):
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
         size, _, channels = train.pixels.shape[1:]
         network = Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
@@ -40,7 +43,17 @@ class DeepFD(Detector):
             train,
             valid,
             options,
-            lambda device: training.crops_plan(train, options, seed, device, network.to(device)),
+            lambda device: training.crops_plan(
+                train, options, seed, device, network.to(device), finish
+            ),
             log,
         )
         return cls(found, about={"method": options.method, "seed": seed, **about})
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Options, finish: Jpeg | None) -> None:
+        """Make what is the same in all folds, before they are fitted: the treated copies."""
+        if options.treatment:
+            train = corpus.images.subset(corpus.split == "train")
+            for copy in range(options.treatment.variants):
+                treated(train.pixels, train.ids, options.treatment, copy, finish)

@@ -9,6 +9,7 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Faithful as Options
 from pipeline.folds import Images
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 
@@ -35,8 +36,9 @@ class Faithful(Detector):
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
         size, _, channels = train.pixels.shape[1:]
         body = {"kind": "paper", "width": options.width}

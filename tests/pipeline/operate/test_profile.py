@@ -123,18 +123,51 @@ def test_faces_are_a_folder_parquet_files_or_a_pinned_dataset(checkout):
 def test_faces_change_their_own_keys_of_the_file_only(checkout):
     before = Path("profiles/celeba/params.yaml").read_text()
     after = profile.with_faces(before, "faces")
-    assert params.parse(yaml.safe_load(after)).faces.path == "faces"
+    assert params.parse(yaml.safe_load(after)).photographs["celeba"].path == "faces"
     changed = [
         pair
         for pair in zip(before.splitlines(), after.splitlines(), strict=True)
         if len({*pair}) > 1
     ]
-    assert changed == [("  path: ../img_align_celeba", "  path: faces")]
+    assert changed == [("    path: ../img_align_celeba", "    path: faces")]
     again = profile.with_faces(after, f"owner/name@{COMMIT}")
-    faces = params.parse(yaml.safe_load(again)).faces
+    faces = params.parse(yaml.safe_load(again)).photographs["celeba"]
     assert (faces.source, faces.path, faces.revision) == ("hub", "owner/name", COMMIT)
     # And back to a folder.
-    assert params.parse(yaml.safe_load(profile.with_faces(again, "faces"))).faces.revision is None
+    back = params.parse(yaml.safe_load(profile.with_faces(again, "faces")))
+    assert back.photographs["celeba"].revision is None
+
+
+PORTRAITS = """  portraits: # of another origin
+    source: folder
+    path: ../portraits
+"""
+
+
+def test_of_several_collections_each_is_named(checkout):
+    text = Path("profiles/celeba/params.yaml").read_text()
+    mark = "  # More of them"
+    assert mark in text
+    two = text.replace(mark, PORTRAITS + mark)
+    after = profile.with_faces(two, "portraits=faces,celeba=faces")
+    entries = params.parse(yaml.safe_load(after)).photographs
+    assert [entry.path for entry in entries.values()] == ["faces", "faces"]
+    assert "# of another origin" in after
+    one = params.parse(yaml.safe_load(profile.with_faces(two, "portraits=faces"))).photographs
+    assert [entry.path for entry in one.values()] == ["../img_align_celeba", "faces"]
+    with pytest.raises(UserError, match="expected FACES=celeba=PATH,portraits=PATH"):
+        profile.with_faces(two, "faces")
+    # Commas and equals signs may stand in a path.
+    assert profile.named_faces("b=x,y=1,a=z", ["a", "b"]) == {"b": "x,y=1", "a": "z"}
+    assert profile.named_faces("a,b=1", ["a"]) == {"a": "a,b=1"}
+
+
+def test_an_entry_in_braces_is_refused(checkout):
+    text = Path("profiles/celeba/params.yaml").read_text()
+    braces = "photographs:\n  celeba: {source: folder, path: x}\n"
+    text = text[: text.index("photographs:")] + braces + text[text.index("sample:") :]
+    with pytest.raises(UserError, match=r"photographs\.celeba stands in braces"):
+        profile.with_faces(text, "faces")
 
 
 def repro():
@@ -152,7 +185,7 @@ def test_switching_back_and_forth_keeps_edits_and_runs_nothing_again(checkout):
     repro()
     profile.switch("celeba", "faces")
     # Nothing of the other profile is left in the workspace, and what it was lies in its folder.
-    assert params.load().profile == "celeba" and params.load().faces.path == "faces"
+    assert params.load().profile == "celeba" and params.load().photographs["celeba"].path == "faces"
     assert not any(Path(name).exists() for name in ("faces.txt", "made/orl", "kept", "small.json"))
     assert Path("profiles/orl/params.yaml").read_text() == edited
     assert not Path("profiles/celeba").exists()
@@ -168,7 +201,7 @@ def test_switching_back_and_forth_keeps_edits_and_runs_nothing_again(checkout):
     # A switch that was killed half-way is finished by the next.
     profile._park("orl")
     profile.switch("celeba")
-    assert params.load().faces.path == "faces"
+    assert params.load().photographs["celeba"].path == "faces"
     assert "didn't change, skipping" in repro()
     assert Path("runs.log").read_text() == "orl\nceleba\n"
     assert sorted(path.name for path in Path("profiles").iterdir()) == ["celeba_hq", "orl"]
