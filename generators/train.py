@@ -2,9 +2,9 @@
 
 Reads data/manifests/real_<collection> (train split only) and generators/params.yaml; writes
 safetensors and a card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint,
-bit for bit, because every random draw is named by the number of its step. Beside it, in <name>.run/: the
-checkpoint, a contact sheet and `distance.csv`, how far samples are from the photographs of the
-valid split (generators/distance.py), so that the distance can be seen falling.
+bit for bit, because every random draw is named by the number of its step. Beside it, in
+<name>.run/: the checkpoint, a contact sheet and `distance.csv`, how far samples are from the
+photographs of the valid split (generators/distance.py), so that the distance can be seen falling.
 """
 
 from __future__ import annotations
