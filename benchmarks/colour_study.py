@@ -118,12 +118,16 @@ def study(params: Params, folder: Path = MANIFESTS) -> Iterator[dict[str, Any]]:
     """
     if params.faces.channels == 1:
         return
+    # The photographs of all collections that are trained on, as one source.
     names = [REAL, *params.generators]
+    folders = sources(params)
+    photographs = [folders[name] for name in params.train_collections]
     bar = tqdm(total=len(VIEWS) * len(names), desc="colour-study", unit="source", mininterval=2)
     for view in VIEWS:
         real: tuple[dict[str, Any], np.ndarray] | None = None
         for name in names:
-            frame = manifest.read(folder / sources(params)[name])
+            parts = photographs if name == REAL else [folders[name]]
+            frame = pd.concat([manifest.read(folder / part) for part in parts], ignore_index=True)
             split = frame["split"].to_numpy()
             if {"train", "test"} - {*split}:
                 raise UserError(f"{name} has no image in train or test; expected both: dvc repro")

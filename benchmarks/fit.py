@@ -1,14 +1,12 @@
-"""Fit one method with one generator held out, set its threshold, score every test image.
+"""Fit one method with everything held out in turn, set its thresholds, score every test image.
 
-`python -m benchmarks.fit <method> <held_out>...` reads data/manifests/ (by data/folds.json) and
-writes, per seed, models/<method>/<held_out>/<seed>/ (the detector, `threshold.json`, `reads.json`,
-`recipe.json`, `timing.json`, and `scores-<perturbation>.parquet` for each of `perturbations`), and
-then scores/<method>/<held_out>.parquet. A seed's folder appears whole or not at all, and is kept as
-long as its recipe holds: a kill loses at most the seed in hand, and a further perturbation fits
-nothing again. In file names `family:x` is `families/x`.
-
-`python -m benchmarks.fit <method> families` does so for every family of two or more generators: a
-family of one is left out where its generator is (`Params.fold_of`).
+`python -m benchmarks.fit <method> [<held_out>...]` reads data/manifests/ (by data/folds.json) once
+and fits every fold of params.yaml (or those named) with every seed. Per fold and seed it writes
+models/<method>/<held_out>/<seed>/: the detector, `threshold.json`, `reads.json`, `recipe.json`,
+`timing.json`, and `scores-valid.parquet` and `scores-<perturbation>.parquet` for each of
+`perturbations`; and then scores/<method>/<held_out>.parquet (`pipeline.folds.file_name` says how a
+held-out is written). A seed's folder appears whole or not at all, and is kept as long as its recipe
+holds: a kill loses at most the seed in hand, and a further perturbation fits nothing again.
 
 With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
 processes which that command starts, together; one of them writes. The recipe does not know of it.
@@ -17,14 +15,19 @@ processes which that command starts, together; one of them writes. The recipe do
 from __future__ import annotations
 
 import argparse
-import hashlib
+import contextlib
+import ctypes
 import json
+import multiprocessing
 import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
@@ -39,33 +43,21 @@ from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
+from deepfd.options import Learned
 from pipeline import folds
+from pipeline.code import digest_of_method as code_digest
 from pipeline.errors import UserError, one_line
-from pipeline.folds import Fold, Images, file_name
+from pipeline.folds import Corpus, Fold, Images, file_name
 from pipeline.manifest import write_atomic, write_table
-from pipeline.params import FAMILIES, FAMILY_PREFIX, Net, Params
+from pipeline.params import Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
 LOGS = Path("dvclive")
-LAUNCH = "DEEPFD_LAUNCH"
+LAUNCH, WORKERS = "DEEPFD_LAUNCH", "DEEPFD_WORKERS"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
-# Params are in the recipe by value, and the wording of errors moves no score.
-NOT_CODE = ("pipeline/params.py", "pipeline/errors.py")
-
-
-def code_digest() -> str:
-    """Digest of the project's code that this process has loaded, whatever else lies beside it."""
-    root = Path(__file__).parents[1]
-    loaded = {Path(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)}
-    digest = hashlib.sha256()
-    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
-        for path in sorted(path for path in loaded if path.is_relative_to(root / package)):
-            name = path.relative_to(root).as_posix()
-            if name not in NOT_CODE:
-                digest.update(f"{name}\0{path.read_text()}\0".encode())
-    return digest.hexdigest()
 
 
 def seeds_of(params: Params, name: str) -> tuple[int, ...]:
@@ -111,7 +103,8 @@ def fit_model(params: Params, name: str, held_out: str, seed: int, fold: Fold) -
         fold.valid,
         options,
         seed_for(params.seed, "fit", held_out, seed),
-        log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
+        log=LOGS / f"{name}-{file_name(held_out).replace('/', '-')}-{seed}",
+        finish=params.faces.finish,
     )
 
 
@@ -132,7 +125,7 @@ def fit_seed(
     start = time.perf_counter()
     model = fit_model(params, name, held_out, seed, fold)
     timing = {"seconds": round(time.perf_counter() - start, 2), "device": device()}
-    model.crop = params.faces.crop
+    model.crop, model.finish = params.crop_of(held_out), params.faces.finish
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)
@@ -193,113 +186,215 @@ def score_rows(
         "n_train": n_train,
         **{key: recipe[key] for key in ("method", "held_out", "seed", "code", "data")},
     }
-    persons = getattr(images, "identities", None)
-    persons = [""] * len(images) if persons is None else persons
     return scores_table(
-        images.ids, images.labels, images.generators, persons, values, about, params
+        images.ids, images.labels, images.generators, images.identities, values, about, params
     )
 
 
-def run(params: Params, name: str, held_out: str, data: str) -> None:
-    """Fit every seed that is missing or out of date, then gather the scores.
+def run(params: Params, name: str, held_out: str, data: str, corpus: Corpus | None = None) -> None:
+    """Fit every seed of a fold that is missing or out of date, then gather the scores.
 
     Args:
         params: the checked params.yaml.
         name: an entry of `methods`.
-        held_out: a generator, `none`, or `family:<name>`.
+        held_out: one of `params.folds()`.
         data: digest of the data (`folds.data_digest`).
+        corpus: all images, where they are decoded already.
 
     Raises:
         UserError: unknown names, or what loading, fitting and scoring raise.
     """
-    if name not in params.methods:
-        raise UserError(f"method {name!r} is unknown; expected one of {', '.join(params.methods)}")
-    options = params.methods[name]
-    method = load_method(options.method)
-    base = {
-        "method": name,
-        # A seed more fits no finished one again.
-        "options": options.model_dump(mode="json", exclude={"seeds"}),
-        "held_out": held_out,
-        "base_seed": params.seed,
-        "threshold": params.matrix.threshold.model_dump(mode="json"),
-        "data": data,
-        "code": code_digest(),
-        "libraries": {library: version(library) for library in LIBRARIES},
-    }
-    home = model_path(name, held_out, 0).parent
-    seeds = seeds_of(params, name)
-    fold, models = None, {}
-    if not IS_MAIN:
-        for seed in seeds:
-            if not _is_done(home / str(seed), base | {"seed": seed}):
-                fold = fold or folds.load(params, held_out)
-                fit_model(params, name, held_out, seed, fold)
-        return
-    for seed in seeds:
-        recipe, folder = base | {"seed": seed}, home / str(seed)
-        title = f"fit: {name}, {held_out} held out, seed {seed}"
-        if _is_done(folder, recipe):
-            print(f"{title}: there already", file=sys.stderr)
-            continue
-        fold = fold or folds.load(params, held_out)
-        print(
-            f"{title}: {len(fold.train)} train, {len(fold.valid)} valid, {len(fold.test)} test",
-            file=sys.stderr,
-        )
-        start = time.perf_counter()
+    Run(params, name, data, corpus).fold(held_out)
+
+
+class Run:
+    """One method on any number of folds: images are decoded once, where they are needed."""
+
+    def __init__(self, params: Params, name: str, data: str, corpus: Corpus | None = None) -> None:
+        if name not in params.methods:
+            raise UserError(
+                f"method {name!r} is unknown; expected one of {', '.join(params.methods)}"
+            )
+        self.params, self.name = params, name
+        self.seeds = seeds_of(params, name)
+        self._corpus = corpus
+        self.options = params.methods[name]
+        self.base = {
+            "method": name,
+            # A seed more fits no finished one again.
+            "options": self.options.model_dump(mode="json", exclude={"seeds"}),
+            "base_seed": params.seed,
+            "threshold": params.matrix.threshold.model_dump(mode="json"),
+            "data": data,
+            "code": code_digest(self.options.method),
+            "libraries": {library: version(library) for library in LIBRARIES},
+        }
+
+    @property
+    def corpus(self) -> Corpus:
+        """Every image of the run."""
+        if self._corpus is None:
+            self._corpus = folds.load(self.params)
+        return self._corpus
+
+    def recipe(self, held_out: str, seed: int) -> dict[str, Any]:
+        """Return all that the detector of a fold and seed is a function of."""
+        return self.base | {"held_out": held_out, "seed": seed}
+
+    def missing(self, held_out: str) -> list[int]:
+        """Seeds of a fold that are not there, or of another recipe."""
+        home = model_path(self.name, held_out, 0).parent
+        return [s for s in self.seeds if not _is_done(home / str(s), self.recipe(held_out, s))]
+
+    def fit(self, held_out: str, seed: int, fold: Fold | None = None) -> Method:
+        """Fit one seed of a fold and score the clean test images; its folder appears whole."""
+        fold = fold or self.corpus.fold(held_out)
+        if not IS_MAIN:
+            return fit_model(self.params, self.name, held_out, seed, fold)
+        start, home = time.perf_counter(), model_path(self.name, held_out, 0).parent
         place = home / f".{seed}.tmp"
         shutil.rmtree(place, ignore_errors=True)
-        models[seed] = fit_seed(params, name, held_out, seed, fold, recipe, place)
-        values = score(models[seed], fold.test.pixels)
-        table = score_rows(params, values, fold.test, TEST, CLEAN, len(fold.train), place)
+        recipe = self.recipe(held_out, seed)
+        model = fit_seed(self.params, self.name, held_out, seed, fold, recipe, place)
+        values = score(model, fold.test.pixels)
+        table = score_rows(self.params, values, fold.test, TEST, CLEAN, len(fold.train), place)
         write_table(_scores_of(place, CLEAN), table)
-        shutil.rmtree(folder, ignore_errors=True)
-        place.rename(folder)
-        print(f"{title}: done in {time.perf_counter() - start:.1f} s", file=sys.stderr)
-    # The test images are perturbed once for all seeds.
-    for perturbation in params.perturbations:
-        left = [seed for seed in seeds if not _scores_of(home / str(seed), perturbation).is_file()]
-        if not left:
-            continue
-        print(f"fit: {name}, {held_out} held out: scoring under {perturbation}", file=sys.stderr)
-        fold = fold or folds.load(params, held_out)
-        pixels = perturb(perturbation, fold.test.pixels, fold.test.ids)
-        for seed in left:
-            folder = home / str(seed)
-            if seed not in models:
-                models[seed] = method.load(folder)
-            values, n_train = score(models[seed], pixels), len(fold.train)
-            table = score_rows(params, values, fold.test, TEST, perturbation, n_train, folder)
-            write_table(_scores_of(folder, perturbation), table)
-    for other in home.iterdir():
-        if other.name not in map(str, seeds):
-            shutil.rmtree(other)
-    tables = [
-        pq.read_table(_scores_of(home / str(seed), perturbation))
-        for seed in seeds
-        for perturbation in (*params.perturbations, VALID)
-    ]
-    write_table(scores_path(name, held_out), pa.concat_tables(tables).unify_dictionaries())
+        shutil.rmtree(home / str(seed), ignore_errors=True)
+        place.rename(home / str(seed))
+        tqdm.write(
+            f"fit: {self.name}, {held_out} held out, seed {seed}: {len(fold.train)} train, "
+            f"{len(fold.valid)} valid, {len(fold.test)} test, {time.perf_counter() - start:.1f} s",
+            file=sys.stderr,
+        )
+        return model
+
+    def fold(self, held_out: str) -> None:
+        """Fit every seed of a fold that is missing or out of date, then gather the scores."""
+        fold, models = None, {}
+        for seed in self.missing(held_out):
+            fold = fold or self.corpus.fold(held_out)
+            models[seed] = self.fit(held_out, seed, fold)
+        if IS_MAIN:
+            self.gather(held_out, fold, models)
+
+    def ahead(self, held_outs: Sequence[str]) -> None:
+        """Fit what is missing of several folds, a fit per core, each on one thread.
+
+        Small networks gain little from a second thread and much from a neighbour on the other core;
+        and a fit on one thread gives the same bits however many run beside it.
+        """
+        tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
+        workers = min(len(tasks), _workers())
+        if workers < 2:
+            return
+        corpus = self.corpus  # decoded before the fork, and shared by it
+        prepare = getattr(load_method(self.options.method), "prepare", None)
+        if prepare:
+            prepare(corpus, self.options, self.params.faces.finish)
+        with (
+            ProcessPoolExecutor(
+                workers, multiprocessing.get_context("fork"), _worker, (self,)
+            ) as pool,
+            tqdm(total=len(tasks), desc=self.name, unit=" fits") as bar,
+        ):
+            futures = [pool.submit(_fit_in_worker, *task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
+        """Score what is not scored yet, remove seeds that are not asked for, write the scores."""
+        home = model_path(self.name, held_out, 0).parent
+        self._perturbed(held_out, home, fold, models)
+        for other in home.iterdir():
+            if other.name not in map(str, self.seeds):
+                shutil.rmtree(other)
+        tables = [
+            pq.read_table(_scores_of(home / str(seed), perturbation))
+            for seed in self.seeds
+            for perturbation in (*self.params.perturbations, VALID)
+        ]
+        out = scores_path(self.name, held_out)
+        write_table(out, pa.concat_tables(tables).unify_dictionaries())
+
+    def _perturbed(
+        self, held_out: str, home: Path, fold: Fold | None, models: dict[int, Method]
+    ) -> None:
+        """Score what is not scored yet; the test images are perturbed once for all seeds."""
+        method = load_method(self.options.method)
+        for perturbation in self.params.perturbations:
+            left = [s for s in self.seeds if not _scores_of(home / str(s), perturbation).is_file()]
+            if not left:
+                continue
+            title = f"fit: {self.name}, {held_out} held out: scoring under {perturbation}"
+            print(title, file=sys.stderr)
+            fold = fold or self.corpus.fold(held_out)
+            pixels = perturb(perturbation, fold.test.pixels, fold.test.ids)
+            for seed in left:
+                folder = home / str(seed)
+                if seed not in models:
+                    models[seed] = method.load(folder)
+                values, n_train = score(models[seed], pixels), len(fold.train)
+                table = score_rows(
+                    self.params, values, fold.test, TEST, perturbation, n_train, folder
+                )
+                write_table(_scores_of(folder, perturbation), table)
+
+    def tidy(self) -> None:
+        """Remove what was made of folds that params.yaml no longer has."""
+        known = {file_name(held_out) for held_out in self.params.folds()}
+        nested = {str(Path(name).parent) for name in known}
+        for home, suffix in ((MODELS / self.name, ""), (SCORES / self.name, ".parquet")):
+            for path in (*home.glob("*"), *home.glob("*/*")):
+                name = path.relative_to(home).as_posix()
+                # Below a fold lie its seeds, not folds.
+                if str(Path(name).parent) not in nested:
+                    continue
+                if name.removesuffix(suffix) not in known | nested:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def run_families(params: Params, name: str, data: str) -> None:
-    """Fit with each family of two or more generators held out; see `run`.
+def _workers() -> int:
+    """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
 
-    What was made with a family that is no longer there goes.
+    Raises:
+        UserError: DEEPFD_WORKERS is no number.
     """
-    held_outs = [fold for fold in params.folds() if fold.startswith(FAMILY_PREFIX)]
-    known = {held_out.removeprefix(FAMILY_PREFIX) for held_out in held_outs}
-    models, scores = MODELS / name / FAMILIES, SCORES / name / FAMILIES
-    for folder in (models, scores):
-        folder.mkdir(parents=True, exist_ok=True)
-    for held_out in held_outs:
-        run(params, name, held_out, data)
-    if not IS_MAIN:
-        return
-    for path in (*models.iterdir(), *scores.iterdir()):
-        if path.stem not in known:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    wanted = os.environ.get(WORKERS)
+    if wanted is not None:
+        if not wanted.isdigit() or not int(wanted):
+            raise UserError(f"{WORKERS} is {wanted!r}; expected a number of fits, 1 or more")
+        return int(wanted)
+    if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
+        return 1
+    import torch
+
+    # (torch.cuda is not asked: a process that has used a GPU cannot be forked.)
+    if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+_run: Run | None = None
+
+
+def _worker(run: Run) -> None:
+    """Set a worker process up: one thread, and it ends with the process that forked it."""
+    global _run
+    _run = run
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _fit_in_worker(held_out: str, seed: int) -> None:
+    _run.fit(held_out, seed)
 
 
 def _scores_of(folder: Path, perturbation: str) -> Path:
@@ -336,22 +431,23 @@ def launch(arguments: list[str]) -> None:
 
 @one_line
 def main(argv: list[str] | None = None) -> None:
-    """Run `python -m benchmarks.fit <method> <held_out>...`."""
+    """Run `python -m benchmarks.fit <method> [<held_out>...]`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("method", help="an entry of `methods` in params.yaml")
     parser.add_argument(
-        "held_out", nargs="+", help="a generator, `none`, `family:<name>` or `families`"
+        "held_out", nargs="*", help="a generator, `none`, `family:<name>`, `real:<name>`; or all"
     )
     args = parser.parse_args(argv)
     params = load_params()
-    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Net):
+    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Learned):
         launch([args.method, *args.held_out])
-    data = folds.data_digest(params)
-    for held_out in args.held_out:
-        if held_out == FAMILIES:
-            run_families(params, args.method, data)
-        else:
-            run(params, args.method, held_out, data)
+    every = Run(params, args.method, folds.data_digest(params))
+    held_outs = args.held_out or params.folds()
+    every.ahead(held_outs)
+    for held_out in held_outs:
+        every.fold(held_out)
+    if IS_MAIN and not args.held_out:
+        every.tidy()
 
 
 if __name__ == "__main__":

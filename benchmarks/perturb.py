@@ -7,48 +7,17 @@ is perturbed in the same way whatever the others, their order or the detector.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from pipeline.changes import Change, blurred, coded, noisy, resized
 from pipeline.errors import UserError
 from pipeline.images import to_pil
 from pipeline.params import NONE
 from pipeline.seeds import seed_for
-
-Change = Callable[[Image.Image, np.random.Generator], Image.Image]
-
-
-def coded(
-    picture: Image.Image, draw: np.random.Generator, kind: str, quality: int, **options: Any
-) -> Image.Image:
-    """Encode and decode, with Pillow's `options`; by default JPEG halves chroma (4:2:0)."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format=kind, quality=quality, **options)
-    return Image.open(buffer).convert(picture.mode)
-
-
-def blurred(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
-    """Blur with a Gaussian of `sigma` pixels (Pillow's three box filters)."""
-    return picture.filter(ImageFilter.GaussianBlur(sigma))
-
-
-def resized(picture: Image.Image, draw: np.random.Generator, factor: float) -> Image.Image:
-    """Shrink to `factor` of the size and enlarge again, both bicubic."""
-    small = [max(1, round(side * factor)) for side in picture.size]
-    bicubic = Image.Resampling.BICUBIC
-    return picture.resize(small, bicubic).resize(picture.size, bicubic)
-
-
-def noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
-    """Add Gaussian noise of `sigma` grey levels to every value."""
-    pixels = np.asarray(picture, dtype=np.float64)
-    pixels = np.rint(pixels + draw.normal(0, sigma, pixels.shape))
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def _social(picture: Image.Image, draw: np.random.Generator) -> Image.Image:

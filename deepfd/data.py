@@ -1,12 +1,14 @@
-"""Batches: which images stand in a step, and how they are jittered.
+"""Batches: which images stand in a step, which crop of each, and how it is turned.
 
-Pixels stay decoded, in one uint8 tensor; a step draws positions from its own random stream, so that
-methods with the same seed see the same images in the same order whatever their loss.
+Pixels stay decoded, in one uint8 tensor. All positions of a training are drawn before it, from
+streams of their own, so that methods with the same seed see the same images in the same order
+whatever their loss, and a step only looks up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from pipeline.folds import Images
 # The authors' jitter: factors and shifts of at most 5 %.
 SATURATION = CONTRAST = BRIGHTNESS = 0.05
 LUMA = (0.299, 0.587, 0.114)
+SYMMETRIES = 8  # flips and transposes of a square
 
 
 def generator(seed: int) -> torch.Generator:
@@ -35,75 +38,133 @@ def to_input(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
 
 
-def _cycle(positions: np.ndarray, stream: torch.Generator) -> Iterator[int]:
-    """Yield positions for ever, each once in every round, in a new order each round."""
-    while True:
-        for position in torch.randperm(len(positions), generator=stream).tolist():
-            yield int(positions[position])
-
-
-def _by_class(images: Images) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the positions of photographs, and those of fakes for each generator.
+def _sources(images: Images) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the positions of each collection of photographs, and of each generator's fakes.
 
     Raises:
         UserError: one of the classes is empty.
     """
-    reals = np.flatnonzero(images.labels == 0)
-    names = np.unique(images.generators[images.labels == 1])
-    fakes = [
-        np.flatnonzero((images.generators == name) & (images.labels == 1))
-        for name in names.tolist()
-    ]
-    if not len(reals) or not fakes:
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for label, places in enumerate(found):
+        for name in np.unique(images.generators[images.labels == label]).tolist():
+            own = (images.generators == name) & (images.labels == label)
+            places.append(torch.from_numpy(np.flatnonzero(own)))
+    if not all(found):
+        reals = int((images.labels == 0).sum())
         raise UserError(
-            f"training has {len(reals)} photographs and {len(images) - len(reals)} fakes; "
-            "expected some of both"
+            f"training has {reals} photographs and {len(images) - reals} fakes; expected some of "
+            "both"
         )
-    return reals, fakes
+    return found
 
 
-def _mixed(fakes: list[np.ndarray], stream: torch.Generator) -> Iterator[int]:
-    """Yield fakes for ever, each generator equally often however many images it has."""
-    sources = [_cycle(positions, stream) for positions in fakes]
-    for source in _cycle(np.arange(len(sources)), stream):
-        yield next(sources[source])
+def _rounds(length: int, count: int, stream: torch.Generator) -> Tensor:
+    """Draw `count` numbers of 0 .. length - 1: each once in every round, in a new order each."""
+    rounds = -(-count // length)
+    return torch.rand(rounds, length, generator=stream).argsort(dim=1).flatten()[:count]
 
 
-def balanced_batches(images: Images, batch: int, seed: int) -> Iterator[Tensor]:
-    """Yield positions (batch,) for ever: half photographs, half fakes mixed evenly.
+def _mixed(sources: Sequence[Tensor], count: int, stream: torch.Generator) -> Tensor:
+    """Draw `count` positions, each source equally often however many images it has."""
+    turns = _rounds(len(sources), count, stream)
+    drawn = torch.empty(count, dtype=torch.int64)
+    for number, positions in enumerate(sources):
+        mine = turns == number
+        drawn[mine] = positions[_rounds(len(positions), int(mine.sum()), stream)]
+    return drawn
 
-    Any two generators differ by at most one image in a batch, apart from a round's end.
+
+def balanced(images: Images, steps: int, batch: int, seed: int) -> Tensor:
+    """Draw int64 positions (steps, batch): photograph, fake, photograph, fake, ...
+
+    Photographs are mixed evenly over collections, fakes evenly over generators. Any two of them
+    differ by at most one image in a batch, apart from a round's end.
+
+    Raises:
+        UserError: one of the classes is empty.
     """
     stream = generator(seed)
-    reals, fakes = _by_class(images)
-    real, fake = _cycle(reals, stream), _mixed(fakes, stream)
-    while True:
-        yield torch.tensor([next(fake if i % 2 else real) for i in range(batch)])
+    halves = [_mixed(places, steps * batch // 2, stream) for places in _sources(images)]
+    return torch.stack(halves, dim=1).view(steps, batch)
 
 
-def pair_batches(images: Images, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (first (batch,), second (batch,), same (batch,)) for ever, as the authors' pairs.
+def pair_batches(
+    images: Images, steps: int, batch: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield `steps` times (first (batch,), second (batch,), same (batch,)), as the authors' pairs.
 
     Half of the pairs are of one class, half of those two photographs and half two fakes (of any
     generators); the other half are a photograph and a fake, in either order. The two of a pair are
     different images wherever the class has two.
     """
     stream = generator(seed)
-    reals, fakes = _by_class(images)
-    real, fake = _cycle(reals, stream), _mixed(fakes, stream)
+    # Twice as many as are needed at most: the last of one round may be the first of the next.
+    classes = [iter(_mixed(p, 2 * steps * batch, stream).tolist()) for p in _sources(images)]
+    kinds = [i % 4 for i in range(batch)]  # real-real, real-fake, fake-fake, fake-real
+    for _ in range(steps):
+        first = [next(classes[kind // 2]) for kind in kinds]
+        second = []
+        for one, kind in zip(first, kinds, strict=True):
+            source = classes[kind in (1, 2)]
+            other = next(source)
+            second.append(other if other != one else next(source))
+        yield (
+            torch.tensor(first),
+            torch.tensor(second),
+            torch.tensor([kind % 2 == 0 for kind in kinds]),
+        )
 
-    def pair(kind: int) -> tuple[int, int]:
-        """Draw one pair; kinds 0..3 are real-real, real-fake, fake-fake, fake-real."""
-        one, other = (real, fake)[kind // 2], (real, fake)[kind in (1, 2)]
-        first, second = next(one), next(other)
-        # The last of one round may be the first of the next.
-        return first, second if second != first else next(other)
 
-    while True:
-        kinds = [i % 4 for i in range(batch)]
-        first, second = zip(*(pair(kind) for kind in kinds), strict=True)
-        same = torch.tensor([kind % 2 == 0 for kind in kinds])
-        yield torch.tensor(first), torch.tensor(second), same
+@dataclass(frozen=True)
+class Crops:
+    """Where each image of each step is cut out, and how the cut is turned.
+
+    Attributes:
+        side: of the crops, in pixels.
+        top: int64 (steps, batch).
+        left: int64 (steps, batch).
+        symmetry: int64 (steps, batch), 0 .. 7; bits: up-down, left-right, transposed.
+    """
+
+    side: int
+    top: Tensor
+    left: Tensor
+    symmetry: Tensor
+
+    @classmethod
+    def drawn(cls, steps: int, batch: int, size: int, side: int, seed: int) -> Crops:
+        """Draw places and symmetries for pictures of `size` pixels, each equally likely."""
+        stream, side = generator(seed), min(side, size)
+        top, left = (
+            torch.randint(size - side + 1, (steps, batch), generator=stream) for _ in range(2)
+        )
+        symmetry = torch.randint(SYMMETRIES, (steps, batch), generator=stream)
+        return cls(side, top, left, symmetry)
+
+    def cut(self, pixels: Tensor, positions: Tensor, step: int) -> Tensor:
+        """Look up the crops of a step in one indexing.
+
+        Args:
+            pixels: uint8 (N, C, size, size).
+            positions: int64 (batch,), into `pixels`.
+            step: which step's places.
+
+        Returns:
+            uint8 (batch, C, side, side), channels last.
+        """
+        symmetry, along = self.symmetry[step][:, None], torch.arange(self.side)
+        back = self.side - 1 - along
+        rows = torch.where((symmetry & 1).bool(), back, along) + self.top[step][:, None]
+        columns = torch.where((symmetry & 2).bool(), back, along) + self.left[step][:, None]
+        rows, columns = rows[:, :, None], columns[:, None, :]  # (batch, side, 1), (batch, 1, side)
+        turned = (symmetry & 4).bool()[:, :, None]
+        rows, columns = (
+            torch.where(turned, rows.transpose(1, 2), rows),
+            torch.where(turned, columns.transpose(1, 2), columns),
+        )  # (batch, side, side)
+        where = (one.to(pixels.device) for one in (positions[:, None, None], rows, columns))
+        index, rows, columns = where
+        return pixels.permute(0, 2, 3, 1)[index, rows, columns].permute(0, 3, 1, 2)
 
 
 def _uniform(count: int, reach: float, stream: torch.Generator, like: Tensor) -> Tensor:

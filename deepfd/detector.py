@@ -6,9 +6,10 @@ A folder holds `model.safetensors` (weights) and `model.json` (what they are wei
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,74 +19,60 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deepfd import data
-from deepfd.d1 import D1, Feature, ResidualBlock
-from deepfd.d2 import D2
-from pipeline import images, precision
+from deepfd.bodies import initialise
+from deepfd.d1 import D1, FeatureName
+from deepfd.d2 import D2, HeadName
+from pipeline import images
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-FORMAT = 2
-SCORE_BATCH = 128
+FORMAT = 3
+SCORE_BATCH = 64
+# The authors' body at its full width.
+PAPER = {"kind": "paper", "width": 96}
 
 Picture = Image.Image | str | Path | np.ndarray | Tensor
 
 
 class Network(nn.Module):
-    """D1 and D2 on top of its maps.
+    """D1 and D2 on top of its maps, built from their parts.
 
-    Another architecture is a subclass with its own `d1` (`maps(x)`, and calls that return maps and
-    features) and `d2` (calls that return logits), and a `Detector` that names it. `config` holds
-    the arguments it is built from, JSON values.
+    Args:
+        channels: 1 (grey) or 3.
+        size: side of the pictures in pixels.
+        front: a name of `deepfd.fronts.FRONTS`.
+        body: `kind`, a name of `deepfd.bodies.BODIES`, and the arguments of that class.
+        feature: what the contrastive loss compares, see `deepfd.d1.D1`.
+        head: a kind of D2.
+        seed: of the weights, which depend on nothing else; None leaves them as PyTorch draws them,
+            for weights that are loaded.
+
+    Attributes:
+        config: the arguments it was built from, JSON values.
     """
 
     def __init__(
-        self, channels: int, size: int, width: int = 96, feature: Feature = "softmax"
-    ) -> None:
+        self, channels: int, size: int, front: str = "none", body: Mapping[str, Any] = PAPER,
+        feature: FeatureName = "softmax", head: HeadName = "paper", seed: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.config = {"channels": channels, "size": size, "width": width, "feature": feature}
-        self.d1 = D1(channels, size, width, feature)
-        self.d2 = D2(self.d1.outputs)
+        self.config = {
+            "channels": channels, "size": size, "front": front, "body": dict(body),
+            "feature": feature, "head": head,
+        }  # fmt: skip
+        with torch.random.fork_rng():  # no other random state is touched
+            torch.manual_seed(seed or 0)
+            self.d1 = D1(channels, size, front, body, feature)
+            self.d2 = D2(self.d1.outputs, head)
+            if seed is not None:
+                initialise(self)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, C, size, size) in [-1, 1] to logits (N, 2) and features (N, 128)."""
+        """Map (N, C, S, S) in [-1, 1] to logits (N, 2) and features (N, 128), both float32."""
         maps, features = self.d1(x)
         return self.d2(maps), features
-
-
-def initialised(
-    channels: int,
-    size: int,
-    width: int,
-    seed: int,
-    architecture: Callable[..., Network] = Network,
-    **config: Any,
-) -> Network:
-    """Build a network with weights that depend on `seed` alone; no other random state is touched.
-
-    `config` are further arguments of the `architecture`.
-
-    Convolutions: He normal over fan-in (Swish is close to ReLU), biases 0; the second convolution
-    of a residual block is scaled by 1/sqrt(6), the number of blocks, so that the sum over all
-    blocks keeps its scale. Linear layers: Xavier uniform, biases 0. (The authors' code draws every
-    weight with standard deviation 1.)
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = architecture(channels, size, width, **config)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            blocks = [one for one in network.modules() if isinstance(one, ResidualBlock)]
-            for block in blocks:
-                block.conv2.weight.div_(len(blocks) ** 0.5)
-    return network.to(memory_format=torch.channels_last)
 
 
 def default_device() -> torch.device:
@@ -137,23 +124,27 @@ def _as_pils(picture: Picture) -> list[Image.Image]:
 
 
 class Detector:
-    """A network that scores pictures: P(fake) in [0, 1].
+    """A network that scores pictures, in fp32: P(fake) in [0, 1].
 
     Attributes:
         network: D1 and D2, in evaluation mode.
         about: what is known of the training (JSON values), saved with the weights.
         crop: how `to_pixels` crops a picture of another shape; the rule the training faces had.
+        finish: the last step of `to_pixels`, the one that the training images had; None for none.
     """
 
-    architecture: ClassVar[type[Network]] = Network
-
     def __init__(
-        self, network: Network, about: dict[str, Any] | None = None, crop: images.Crop = "center"
+        self,
+        network: Network,
+        about: dict[str, Any] | None = None,
+        crop: images.Crop = "center",
+        finish: images.Jpeg | None = None,
     ) -> None:
         self.device = default_device()
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.about = about or {}
         self.crop = crop
+        self.finish = finish
 
     @property
     def size(self) -> int:
@@ -181,8 +172,7 @@ class Detector:
         """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, size, size, C)."""
         scores = [np.empty(0)]
         for x in self._batches(pixels):
-            with precision.autocast(self.device):
-                logits = self.network.d2(self.network.d1.maps(x))
+            logits = self.network.d2(self.network.d1.maps(x))
             scores.append(torch.softmax(logits.double(), dim=1)[:, 1].cpu().numpy())
         return np.concatenate(scores)
 
@@ -194,8 +184,7 @@ class Detector:
         """
         maps = [np.empty((0, 1, 1), np.float32)] if not len(pixels) else []
         for x in self._batches(pixels):
-            with precision.autocast(self.device):
-                evidence = self.network.d2.evidence(self.network.d1.maps(x))
+            evidence = self.network.d2.evidence(self.network.d1.maps(x))
             maps.append(evidence.cpu().numpy())
         return np.concatenate(maps)
 
@@ -227,7 +216,10 @@ class Detector:
         if not pils:
             return np.empty((0, self.size, self.size, self.channels), np.uint8)
         return np.stack(
-            [images.to_pixels(pil, self.size, self.channels, self.crop) for pil in pils]
+            [
+                images.to_pixels(pil, self.size, self.channels, self.crop, self.finish)
+                for pil in pils
+            ]
         )
 
     def __call__(self, pictures: Picture | Sequence[Picture]) -> np.ndarray:
@@ -239,7 +231,8 @@ class Detector:
         state = {name: one.cpu().contiguous() for name, one in self.network.state_dict().items()}
         crop = self.crop if isinstance(self.crop, str) else list(self.crop)
         card = {
-            "format": FORMAT, "network": self.network.config, "crop": crop, "about": self.about
+            "format": FORMAT, "network": self.network.config, "crop": crop,
+            "finish": self.finish and asdict(self.finish), "about": self.about,
         }  # fmt: skip
         write_atomic(folder / WEIGHTS, save(state))
         write_atomic(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
@@ -265,11 +258,12 @@ class Detector:
                     f"{folder / CARD} has format {card['format']}, this code reads {FORMAT}; fit "
                     "the detector again"
                 )
-            network = cls.architecture(**card["network"])
+            network = Network(**card["network"])
             network.load_state_dict(load_file(folder / WEIGHTS))
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{folder} holds no detector that can be read ({type(error).__name__}: "
                 f"{str(error)[:200]}); fit it again"
             ) from None
-        return cls(network.to(memory_format=torch.channels_last), card["about"], card["crop"])
+        finish = card.get("finish")
+        return cls(network, card["about"], card["crop"], finish and images.Jpeg(**finish))

@@ -86,3 +86,28 @@ def classifier(logits: Tensor, labels: Tensor) -> Tensor:
         labels: 1 = fake, (N,).
     """
     return F.cross_entropy(logits, labels.long())
+
+
+def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, equation 2).
+
+    With s_ij = f_i . f_j / t: the mean over i of -1/|P(i)| sum over j in P(i) of
+    log(exp s_ij / sum over k != i of exp s_ik), where P(i) are the other images of i's class.
+
+    Args:
+        features: of length 1, (N, F).
+        labels: 1 = fake, 0 = photograph, (N,); an image that is alone in its class is left out.
+        temperature: t > 0.
+
+    Returns:
+        A scalar; 0 where no class has two images.
+    """
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    similarity = (features @ features.T / temperature).masked_fill(itself, float("-inf"))
+    log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
+    same = (labels[:, None] == labels) & ~itself
+    partners = same.sum(dim=1)
+    if not (partners > 0).any():
+        return features.sum() * 0
+    per_image = -log_share.masked_fill(~same, 0.0).sum(dim=1) / partners.clamp_min(1)
+    return per_image[partners > 0].mean()

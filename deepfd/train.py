@@ -1,19 +1,19 @@
-"""Training of D1 and D2: one loop, and the two objectives that differ in how pairs are made.
+"""Training of D1 and D2: one loop, and the objectives that differ in what a step asks for.
 
-Both begin with the contrastive loss on D1's feature and go on with the classifier. The checkpoint
-is chosen by one rule, `RULE`, which looks at the valid images of the training generators alone.
+A training is described by a `Plan`; `crops_plan` makes DeepFD's, `pairs_plan` the authors'.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,135 +23,188 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepfd import data, losses, parallel
-from deepfd.detector import Detector, Network, default_device, initialised
+from deepfd.detector import Detector, Network, default_device
+from deepfd.options import DeepFD, Faithful, Learned
+from deepfd.treatment import treated
 from pipeline import precision
 from pipeline.errors import UserError
 from pipeline.folds import Images
-from pipeline.params import Net, Paired
+from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
-RULE = "lowest class-balanced valid cross-entropy"
+LAST = "the last step"
+LOWEST = "lowest class-balanced valid cross-entropy"
+# Share of the steps in which the rate of `one_cycle` rises, and where it begins, as a share of it.
+RISING, FIRST = 0.3, 0.04
 
 
 class Objective(Protocol):
-    """Draws the batch of a step and returns its loss.
+    """The loss of a step, a scalar.
 
     Inputs are this process's part of the batch, `parallel.gather` gives the answers for all of it.
     """
 
-    def contrastive(self, network: Network) -> Tensor:
-        """Loss of a step of the first phase, a scalar."""
-
-    def classifier(self, network: Network) -> Tensor:
-        """Loss of a step of the second phase, a scalar."""
+    def __call__(self, network: Network, step: int) -> Tensor:
+        """Draw what belongs to `step` (counted from 0) and return its loss."""
 
 
-class _Source:
-    """Training images on the device, looked up and augmented by batch."""
+@dataclass(frozen=True)
+class Plan:
+    """What a training consists of.
 
-    def __init__(self, train: Images, seed: int, device: torch.device) -> None:
+    Attributes:
+        network: its weights drawn.
+        objective: makes the objective; called a second time where the precision is measured.
+        optimizer: of the network's weights.
+        rate: learning rate of a step.
+        steps: how many.
+        judged_from: the first step after which there is a classifier to judge.
+        validate_every: steps between two looks at the valid images, of which the checkpoint of
+            lowest loss is kept; 0 for none: the last step is the model.
+    """
+
+    network: Network
+    objective: Callable[[], Objective]
+    optimizer: torch.optim.Optimizer
+    rate: Callable[[int], float]
+    steps: int
+    judged_from: int = 0
+    validate_every: int = 0
+
+
+class CropLoss:
+    """Cross-entropy on random crops and, beside it, the contrastive loss of their features.
+
+    Crops, their order and their turns depend on the seed alone: methods that differ in the
+    contrastive loss, or in the network, see the same.
+    """
+
+    def __init__(
+        self, train: Images, options: DeepFD, seed: int, device: torch.device,
+        finish: Jpeg | None = None,
+    ) -> None:  # fmt: skip
+        self.options, size = options, train.pixels.shape[1]
+        stacked, copies = train.pixels, 0
+        if options.treatment:
+            copies = options.treatment.variants
+            stacked = np.concatenate(
+                [stacked]
+                + [
+                    treated(train.pixels, train.ids, options.treatment, number, finish)
+                    for number in range(copies)
+                ]
+            )
+        self.pixels = data.to_tensor(stacked, device)
+        self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)
+        steps, batch = options.steps, options.batch
+        self.positions = data.balanced(train, steps, batch, seed_for(seed, "batches"))
+        self.crops = data.Crops.drawn(steps, batch, size, options.crop, seed_for(seed, "crops"))
+        # Copy 0 is the picture as it is; a treated one comes with the probability `share`.
+        self.copy = torch.zeros(steps, batch, dtype=torch.int64)
+        if options.treatment:
+            stream = data.generator(seed_for(seed, "copies"))
+            chosen = torch.randint(1, copies + 1, (steps, batch), generator=stream)
+            meets = torch.rand(steps, batch, generator=stream) < options.treatment.share
+            self.copy = chosen * meets
+
+    def __call__(self, network: Network, step: int) -> Tensor:
+        """Return the loss of a step, see the class."""
+        positions = self.positions[step]
+        labels = self.labels[positions.to(self.labels.device)]
+        where = positions + self.copy[step] * len(self.labels)
+        x = parallel.shard(data.to_input(self.crops.cut(self.pixels, where, step)))
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.options.contrast == "none":
+            return losses.classifier(parallel.gather(network.d2(network.d1.maps(x))), labels)
+        logits, features = map(parallel.gather, network(x))
+        if self.options.contrast == "margin":
+            contrast = losses.all_pairs_contrastive(features, labels, self.options.margin)
+        else:
+            contrast = losses.supervised_contrastive(features, labels, self.options.temperature)
+        return losses.classifier(logits, labels) + self.options.contrast_weight * contrast
+
+
+class PairLoss:
+    """The authors' objective: sampled two-image pairs, then cross-entropy on single images."""
+
+    def __init__(self, train: Images, options: Faithful, seed: int, device: torch.device) -> None:
+        self.options = options
         self.pixels = data.to_tensor(train.pixels, device)
         self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)
         self.jitter = data.generator(seed_for(seed, "augment"))
+        self.pairs = data.pair_batches(
+            train, options.contrastive_steps, options.batch, seed_for(seed, "pairs")
+        )
+        self.positions = data.balanced(
+            train, options.classifier_steps, options.batch, seed_for(seed, "batches")
+        )
 
-    def inputs(self, positions: Tensor) -> Tensor:
-        """Return augmented inputs (N, C, H, W) of the images at `positions`.
-
-        Of several processes, each draws for all images and returns its part.
-        """
+    def _inputs(self, positions: Tensor) -> Tensor:
+        """Return augmented inputs of the images at `positions`, this process's part of them."""
         x = data.to_input(self.pixels[positions.to(self.pixels.device)])
         x = parallel.shard(data.augment(x, self.jitter))
         return x.contiguous(memory_format=torch.channels_last)
 
-
-class SampledPairs:
-    """The authors' objective: sampled two-image pairs, then cross-entropy on single images."""
-
-    def __init__(self, train: Images, options: Net, seed: int, device: torch.device) -> None:
-        self.source = _Source(train, seed, device)
-        self.margin = options.margin
-        self.pairs = data.pair_batches(train, options.batch, seed_for(seed, "pairs"))
-        self.batches = data.balanced_batches(train, options.batch, seed_for(seed, "batches"))
-
-    def contrastive(self, network: Network) -> Tensor:
-        """Contrastive loss of `batch` pairs; each of the two streams is its own forward pass."""
-        first, second, same = next(self.pairs)
-        features = [
-            parallel.gather(network.d1(self.source.inputs(side))[1]) for side in (first, second)
-        ]
-        return losses.contrastive(*features, same.to(features[0].device), self.margin)
-
-    def classifier(self, network: Network) -> Tensor:
-        """Cross-entropy of `batch` images, on all weights."""
-        positions = next(self.batches)
-        logits = parallel.gather(network.d2(network.d1.maps(self.source.inputs(positions))))
-        return losses.classifier(logits, self.source.labels[positions])
+    def __call__(self, network: Network, step: int) -> Tensor:
+        """Contrastive loss of `batch` pairs in the first phase, then cross-entropy of as many."""
+        if step < self.options.contrastive_steps:
+            first, second, same = next(self.pairs)
+            features = [
+                parallel.gather(network.d1(self._inputs(side))[1]) for side in (first, second)
+            ]
+            return losses.contrastive(*features, same.to(features[0].device), self.options.margin)
+        positions = self.positions[step - self.options.contrastive_steps]
+        logits = parallel.gather(network.d2(network.d1.maps(self._inputs(positions))))
+        return losses.classifier(logits, self.labels[positions.to(self.labels.device)])
 
 
-class BatchPairs:
-    """Pairs of one balanced batch from one forward pass, in both phases.
-
-    `options.pairs` is `all` N (N - 1) / 2 of them, or `sampled`: each image in one pair, N / 2 of
-    them, drawn anew at each step. The images and their order are the same for both. With
-    `options.contrastive_weight` 0 and no contrastive steps this is plain cross-entropy on the same
-    images in the same order. What a batch is made of, `draws` says.
-    """
-
-    def __init__(self, train: Images, options: Paired, seed: int, device: torch.device) -> None:
-        self.margin = options.margin
-        self.weight = options.contrastive_weight
-        self.partners = (
-            data.generator(seed_for(seed, "partners")) if options.pairs == "sampled" else None
-        )
-        self.batches = self.draws(train, options, seed, device)
-
-    def draws(
-        self, train: Images, options: Paired, seed: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield for ever this process's inputs (N / processes, C, S, S) and all labels (N,)."""
-        source = _Source(train, seed, device)
-        for positions in data.balanced_batches(train, options.batch, seed_for(seed, "batches")):
-            yield source.inputs(positions), source.labels[positions]
-
-    def contrastive(self, network: Network) -> Tensor:
-        """Contrastive loss of the pairs of a batch."""
-        x, labels = next(self.batches)
-        return self._of_pairs(parallel.gather(network.d1(x)[1]), labels)
-
-    def classifier(self, network: Network) -> Tensor:
-        """Cross-entropy of a batch plus the weighted contrastive loss of its pairs."""
-        x, labels = next(self.batches)
-        if not self.weight:
-            return losses.classifier(parallel.gather(network.d2(network.d1.maps(x))), labels)
-        logits, features = map(parallel.gather, network(x))
-        return losses.classifier(logits, labels) + self.weight * self._of_pairs(features, labels)
-
-    def _of_pairs(self, features: Tensor, labels: Tensor) -> Tensor:
-        if self.partners is None:
-            return losses.all_pairs_contrastive(features, labels, self.margin)
-        order = torch.randperm(len(labels), generator=self.partners)[: len(labels) // 2 * 2]
-        first, second = order.to(labels.device).view(2, -1)
-        same = labels[first] == labels[second]
-        return losses.contrastive(features[first], features[second], same, self.margin)
-
-
-def step_rate(options: Net) -> Callable[[int], float]:
+def authors_rate(options: Faithful) -> Callable[[int], float]:
     """Return the authors' schedule: `lr`, divided by 10 from epoch 3 of 15 on, scaled to steps."""
     drop = (options.contrastive_steps + options.classifier_steps) * 3 / 15
     return lambda step: options.lr if step < drop else options.lr / 10
 
 
-def cosine_rate(options: Net) -> Callable[[int], float]:
-    """Return a schedule: linear warm-up over the first 5 % of all steps, then a cosine to 0."""
-    steps = options.contrastive_steps + options.classifier_steps
-    warm = max(1, steps // 20)
+def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
+    """Return a schedule: a cosine up to `lr` over 30 % of the steps, then one down to 0."""
+    top = max(1, round(RISING * steps))
 
     def rate(step: int) -> float:
-        if step < warm:
-            return options.lr * (step + 1) / warm
-        return options.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        if step < top:
+            return lr * (FIRST + (1 - FIRST) * (1 - math.cos(math.pi * step / top)) / 2)
+        return lr * (1 + math.cos(math.pi * (step - top) / max(1, steps - top))) / 2
 
     return rate
+
+
+def crops_plan(
+    train: Images, options: DeepFD, seed: int, device: torch.device, network: Network,
+    finish: Jpeg | None = None,
+) -> Plan:  # fmt: skip
+    """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model."""
+    return Plan(
+        network,
+        lambda: CropLoss(train, options, seed, device, finish),
+        torch.optim.AdamW(
+            network.parameters(), lr=options.lr, weight_decay=options.weight_decay, foreach=True
+        ),
+        one_cycle(options.lr, options.steps),
+        options.steps,
+    )
+
+
+def pairs_plan(
+    train: Images, options: Faithful, seed: int, device: torch.device, network: Network
+) -> Plan:
+    """Plan the authors' training: Adam, their rate, two phases."""
+    return Plan(
+        network,
+        lambda: PairLoss(train, options, seed, device),
+        torch.optim.Adam(network.parameters(), lr=options.lr, foreach=True),
+        authors_rate(options),
+        options.contrastive_steps + options.classifier_steps,
+        judged_from=options.contrastive_steps,
+        validate_every=options.validate_every,
+    )
 
 
 @contextmanager
@@ -182,7 +235,7 @@ def validate(detector: Detector, valid: Images) -> dict[str, float]:
 
 @dataclass
 class _Best:
-    """The best checkpoint so far by `RULE`; of two equal ones the earlier."""
+    """The best checkpoint so far by valid loss; of two equal ones the earlier."""
 
     step: int = 0
     valid: dict[str, float] | None = None
@@ -194,7 +247,7 @@ class _Best:
             self.state = copy.deepcopy(network.state_dict())
 
 
-def _check(train: Images, valid: Images) -> None:
+def check(train: Images, valid: Images) -> None:
     """Refuse folds that cannot be trained or selected on.
 
     Raises:
@@ -213,33 +266,39 @@ def _check(train: Images, valid: Images) -> None:
         )
 
 
+def _precision(plan: Plan, options: Learned, device: torch.device) -> precision.Precision:
+    """Choose the number format by steps on a copy of the network, where it is to be measured."""
+    trial: list[object] = []
+
+    def step(which: precision.Precision) -> None:
+        if not trial:
+            trial[:] = copy.deepcopy(plan.network), plan.objective()
+        network, objective = trial
+        with precision.autocast(device, which):
+            loss = objective(network, plan.steps - 1)
+        loss.backward()
+
+    return precision.choose(options.precision, device, step)
+
+
 def fit(
     train: Images,
     valid: Images,
-    options: Net,
-    seed: int,
-    objective: Callable[[Images, Net, int, torch.device], Objective],
-    rate: Callable[[int], float],
+    options: Learned,
+    plan: Callable[[torch.device], Plan],
     log: Path | None = None,
-    architecture: Callable[..., Network] = Network,
-    **config: Any,
 ) -> tuple[Network, dict[str, object]]:
-    """Train a network in two phases and return its best checkpoint.
+    """Train a network by its plan.
 
     Under `accelerate launch` all processes train together (`deepfd.parallel`), and each returns the
     same network.
 
     Args:
-        train: images to learn from.
-        valid: images the checkpoint is chosen on, every `validate_every` steps of the second phase
-            and after the last.
-        options: steps, batch, margin, width.
-        seed: of weights, batches and augmentation, each by a name of its own.
-        objective: makes the objective of `train`, `options`, `seed` and the device.
-        rate: learning rate of a step (counted from 0 over both phases).
+        train: images to learn from; `plan` knows them.
+        valid: images that a plan which validates chooses the checkpoint on.
+        options: its batch and precision.
+        plan: makes the plan on a device.
         log: folder for live metrics (dvclive), none if None.
-        architecture: the class of the network.
-        config: its further arguments, beside channels, size and width.
 
     Returns:
         The network, and what is to be kept on record of the training (JSON values).
@@ -247,11 +306,9 @@ def fit(
     Raises:
         UserError: a fold lacks a class, shapes differ, or the loss becomes NaN or infinite.
     """
-    _check(train, valid)
+    check(train, valid)
     writes = parallel.is_main()  # first of all: of several processes, each takes its own GPU
     device = default_device()
-    size, _, channels = train.pixels.shape[1:]
-    steps = options.contrastive_steps + options.classifier_steps
     best = _Best()
     with ExitStack() as stack:
         stack.enter_context(deterministic())
@@ -260,29 +317,29 @@ def fit(
             from dvclive import Live
 
             live = stack.enter_context(Live(str(log), save_dvc_exp=False, dvcyaml=None))
-        network = initialised(
-            channels, size, options.width, seed_for(seed, "weights"), architecture, **config
-        ).to(device)
+        made = plan(device)
+        network, optimizer = made.network, made.optimizer
         parallel.prepare(network)
-        goal = objective(train, options, seed, device)
-        optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
+        numbers = _precision(made, options, device)
+        objective = made.objective()
+        look = made.validate_every or made.steps
         progress = stack.enter_context(
             tqdm(
-                total=steps * options.batch,
+                total=made.steps * options.batch,
                 unit=" images",
                 smoothing=0.1,
                 mininterval=1,
-                disable=not writes,
+                # A worker's bar would be drawn over its neighbours'.
+                disable=not writes or multiprocessing.parent_process() is not None,
             )
         )
-        for step in range(steps):
+        network.train()
+        for step in range(made.steps):
             # One step: loss, gradient, update.
-            network.train()
-            contrastive = step < options.contrastive_steps
             for group in optimizer.param_groups:
-                group["lr"] = rate(step)
-            with precision.autocast(device):
-                loss = (goal.contrastive if contrastive else goal.classifier)(network)
+                group["lr"] = made.rate(step)
+            with precision.autocast(device, numbers):
+                loss = objective(network, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             parallel.average_gradients(network)
@@ -291,13 +348,13 @@ def fit(
 
             # Judge the checkpoint, once there is a classifier to judge.
             done = step + 1
-            if done % options.validate_every and done != steps:
+            if done % look and done != made.steps:
                 continue
             value = loss.item()
             if not math.isfinite(value):
                 raise UserError(f"the loss is {value} at step {done}; lower the learning rate `lr`")
-            metrics = {"train/contrastive" if contrastive else "train/loss": value}
-            if not contrastive:
+            metrics = {"train/loss": value, "lr": made.rate(step)}
+            if done > made.judged_from:
                 # A copy, since a detector puts its network into evaluation mode for good.
                 found = validate(Detector(copy.deepcopy(network)), valid)
                 best.offer(done, found, network)
@@ -305,8 +362,14 @@ def fit(
                 progress.set_postfix(valid_auc=f"{found['auc']:.3f}", loss=f"{value:.3f}")
             if live is not None:
                 live.step = done
-                for name, one in {**metrics, "lr": rate(step)}.items():
+                for name, one in metrics.items():
                     live.log_metric(name, one)
                 live.make_summary()
     network.load_state_dict(best.state)
-    return network, {"rule": RULE, "step": best.step, "steps": steps, "valid": best.valid}
+    return network, {
+        "rule": LOWEST if made.validate_every else LAST,
+        "step": best.step,
+        "steps": made.steps,
+        "valid": best.valid,
+        "precision": numbers,
+    }

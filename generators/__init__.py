@@ -1,6 +1,6 @@
 """Machine-made faces: generators, their weights and their samples.
 
-A new kind of generator is an adapter module, one line here and its options in `pipeline.params`;
+A new kind of generator is an adapter module, one line here and its options in `generators.options`;
 a new generator of a known kind is an entry of `generators:` in params.yaml and nothing else.
 """
 
@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from generators.base import Generator
-    from pipeline.params import GeneratorBase
+    from generators.options import GeneratorBase
 
 # adapter: module and class; imported only when used, so that nobody pays for torch or diffusers.
 GENERATORS: dict[str, str] = {

@@ -12,7 +12,7 @@ from torch import nn
 
 from generators.augment import POLICY, diff_augment
 from pipeline.errors import UserError
-from pipeline.precision import autocast
+from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
 CriticLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -116,7 +116,7 @@ class GanTrainer:
         self.critic.requires_grad_(True)
         for _ in range(self.critic_steps):
             real = self.recipe.view(draw().to(self.device), self.generator)
-            with autocast(self.device):
+            with autocast(self.device, measured(self.device)):
                 with torch.no_grad():
                     fake = self.generator(self._latents(random))
                 critic_loss = self.recipe.critic_loss(
@@ -131,7 +131,7 @@ class GanTrainer:
 
         # The critic's own gradients are not needed for the generator's update.
         self.critic.requires_grad_(False)
-        with autocast(self.device):
+        with autocast(self.device, measured(self.device)):
             fake = self.generator(self._latents(random))
             generator_loss = self.recipe.generator_loss(
                 self.critic, diff_augment(fake.float(), random, self.policy)

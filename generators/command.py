@@ -17,8 +17,8 @@ import torch
 
 from generators.base import file_sha256, folder_sha256
 from generators.folder import read_pictures
+from generators.options import CommandGenerator
 from pipeline.errors import UserError
-from pipeline.params import CommandGenerator
 
 
 def ranges(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch.nn import functional as F
 
-from pipeline.precision import autocast
+from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
 SCHEDULE = {
@@ -73,7 +73,7 @@ class DdpmTrainer:
                               generator=random)  # fmt: skip
         noisy = self.schedule.add_noise(real, noise, times).to(self.device)
         target = self.schedule.get_velocity(real, noise, times).to(self.device)
-        with autocast(self.device):
+        with autocast(self.device, measured(self.device)):
             predicted = self.unet(
                 noisy.contiguous(memory_format=torch.channels_last), times.to(self.device)
             ).sample

@@ -22,8 +22,8 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from generators.base import device, file_sha256, load_card, own_noise_only
+from generators.options import DiffusersGenerator
 from pipeline.errors import RetryLater, UserError
-from pipeline.params import DiffusersGenerator
 
 CARD = "card.json"
 ATTEMPTS = 3

@@ -19,8 +19,8 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from generators.base import device, latents, own_noise_only, read_card
+from generators.options import ExportedGenerator
 from pipeline.errors import UserError
-from pipeline.params import ExportedGenerator
 
 MEMBERS = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|data/sample_inputs/model\.pt"

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from generators.base import folder_sha256
+from generators.options import FolderGenerator
 from pipeline.errors import UserError
 from pipeline.images import open_image, to_mode, to_unit
-from pipeline.params import FolderGenerator
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 GREY = ("1", "L", "LA", "I", "F")

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from generators.base import device, latents, read_card
+from generators.options import WeightsGenerator
 from pipeline.errors import UserError
-from pipeline.params import WeightsGenerator
 
 
 class Gan:

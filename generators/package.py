@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from generators.base import device, file_sha256, latents, load_card, own_noise_only
+from generators.options import PackageGenerator
 from pipeline.errors import UserError
-from pipeline.params import PackageGenerator
 
 
 def package_file(name: str, version: str, file: str, sha256: str) -> Path:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import images, manifest, params
+from pipeline import folds, images, manifest, params
 from pipeline.errors import one_line
 
 REDUCED = 16
@@ -100,7 +100,12 @@ def main() -> None:
 
     settings = params.load()
     out = args.out or Path("docs/generators") / settings.profile
-    real = manifest.read("data/manifests/real", columns=["image", "split"])
+    real = pd.concat(
+        [
+            manifest.read(folds.MANIFESTS / folds.sources(settings)[name], ["image", "split"])
+            for name in settings.train_collections
+        ]
+    )
     photographs = manifest.pixels(real)
     small = reduce(photographs)
     split = real["split"].to_numpy()

@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,24 @@ import torch
 from tqdm import tqdm
 
 import generators
-from generators.base import SAMPLING_VERSION, Generator
-from pipeline import manifest, params
+from generators.base import Generator
+from generators.options import GeneratorBase
+from pipeline import code, manifest, params
 from pipeline.errors import UserError, one_line
-from pipeline.images import generated_to_pixels
-from pipeline.params import GeneratorBase, Params, Sample
+from pipeline.images import Jpeg, generated_to_pixels
+from pipeline.params import Params, Sample
 from pipeline.seeds import seed_for
 
 MANIFESTS = Path("data/manifests")
 # Of every 20 images 14 train, 3 valid, 3 test.
 BLOCK = ("train",) * 14 + ("valid",) * 3 + ("test",) * 3
+# What makes the pictures of a row; who asks for which rows and where they are put is not in it.
+PICTURES = (
+    "generators:load",
+    "generators.sample:deterministic",
+    "generators.sample:pictures",
+    "pipeline.images:encode_png",
+)
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,14 +60,17 @@ def split_of(index: int) -> str:
     return _block_splits(index // len(BLOCK))[index % len(BLOCK)]
 
 
-def spec_digest(spec: dict[str, Any], batch: int, size: int, channels: int) -> str:
+def spec_digest(
+    spec: dict[str, Any], options: GeneratorBase, size: int, channels: int, finish: Jpeg | None
+) -> str:
     """Digest all that pixels depend on besides the seed (the batch too: rounding depends on it)."""
     whole = {
         "generator": spec,
-        "batch": batch,
+        "batch": options.batch,
         "size": size,
         "channels": channels,
-        "version": SAMPLING_VERSION,
+        "finish": finish and asdict(finish),
+        "code": code.digest_of(PICTURES, [options.adapter]),
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
@@ -73,6 +84,7 @@ class Job:
     spec: str
     size: int
     channels: int
+    finish: Jpeg | None = None
 
     def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Return what images `start`..`stop` - 1 say of themselves, all but their pixels."""
@@ -84,7 +96,7 @@ class Job:
                 "family": self.options.family,
                 "seed": self.options.first_seed + index,
                 "identity": None,
-                "split": split_of(index),
+                "split": "test" if self.options.use == "test" else split_of(index),
                 "width": self.size,
                 "height": self.size,
                 "spec": self.spec,
@@ -92,16 +104,17 @@ class Job:
             for index in range(start, stop)
         ]
 
-    def batch(self, generator: Generator, first: int) -> np.ndarray:
-        """Sample the whole batch from image `first` on: uint8 (batch, size, size, channels)."""
-        seeds = [self.options.first_seed + first + place for place in range(self.options.batch)]
-        images = generator.sample(seeds)
-        if len(images) != len(seeds):
-            raise UserError(
-                f"generator {self.name} gave {len(images)} images for {len(seeds)} seeds; expected "
-                "one for each"
-            )
-        return generated_to_pixels(images.numpy(), self.size, self.channels)
+
+def pictures(job: Job, generator: Generator, first: int) -> np.ndarray:
+    """Sample the whole batch from image `first` on: uint8 (batch, size, size, channels)."""
+    seeds = [job.options.first_seed + first + place for place in range(job.options.batch)]
+    images = generator.sample(seeds)
+    if len(images) != len(seeds):
+        raise UserError(
+            f"generator {job.name} gave {len(images)} images for {len(seeds)} seeds; expected "
+            "one for each"
+        )
+    return generated_to_pixels(images.numpy(), job.size, job.channels, job.finish)
 
 
 def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
@@ -141,7 +154,7 @@ def fill(path: Path, start: int, stop: int, job: Job, generator: Generator, bar:
             rows[place] = row
         if not missing:
             continue
-        pixels = job.batch(generator, start + first)[[place - first for place in missing]]
+        pixels = pictures(job, generator, start + first)[[place - first for place in missing]]
         made = manifest.rows_of(
             pixels,
             ids=[rows[place]["image_id"] for place in missing],
@@ -185,8 +198,9 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
             f"generator {name} makes grey images and the profile is in colour: every detector "
             "would tell them by that alone; choose a colour generator"
         )
-    spec = spec_digest(generator.spec(), options.batch, size, channels)
-    job = Job(name, options, spec, size, channels)
+    finish = run.faces.finish
+    spec = spec_digest(generator.spec(), options, size, channels, finish)
+    job = Job(name, options, spec, size, channels, finish)
     # A part holds whole batches, so that no batch is sampled for two parts.
     rows_per_part = max(1, run.sample.rows_per_part // options.batch) * options.batch
     starts = range(0, options.images, rows_per_part)

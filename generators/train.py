@@ -1,10 +1,10 @@
 """Train a generator on the photographs of the profile: `python -m generators.train <name>`.
 
-Reads data/manifests/real (train split only) and generators/params.yaml; writes safetensors and a
-card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint, bit for bit,
-because every random draw is named by the number of its step. Beside it, in <name>.run/: the
-checkpoint, a contact sheet and `distance.csv`, how far samples are from the photographs of the
-valid split (generators/distance.py), so that the distance can be seen falling.
+Reads data/manifests/real_<collection> (train split only) and generators/params.yaml; writes
+safetensors and a card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint,
+bit for bit, because every random draw is named by the number of its step. Beside it, in
+<name>.run/: the checkpoint, a contact sheet and `distance.csv`, how far samples are from the
+photographs of the valid split (generators/distance.py), so that the distance can be seen falling.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from generators.base import device as best_device
 from generators.base import file_sha256, latents
 from generators.distance import Distance, features, kernel_distance
 from generators.quality import contact_sheet
-from pipeline import images, manifest
+from pipeline import folds, images, manifest
 from pipeline import params as params_module
 from pipeline.errors import UserError, one_line
 from pipeline.seeds import seed_for
@@ -81,11 +81,14 @@ def make_trainer(
     return GanTrainer(recipe, options, channels, seed, device)
 
 
-def load_faces(split: str = "train", folder: str | Path = "data/manifests/real") -> torch.Tensor:
-    """Read a split as uint8 (N, C, H, W)."""
-    frame = manifest.read(folder, columns=["image", "split"])
-    pixels = manifest.pixels(frame[frame["split"] == split])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+def load_faces(settings: params_module.Params, split: str = "train") -> torch.Tensor:
+    """Read a split of all collections that may be trained on, as uint8 (N, C, H, W)."""
+    found = []
+    for name in settings.train_collections:
+        folder = folds.MANIFESTS / folds.sources(settings)[name]
+        frame = manifest.read(folder, columns=["image", "split"])
+        found.append(manifest.pixels(frame[frame["split"] == split]))
+    return torch.from_numpy(np.concatenate(found)).permute(0, 3, 1, 2).contiguous()
 
 
 def draw_batch(faces: torch.Tensor, count: int, random: torch.Generator) -> torch.Tensor:
@@ -301,15 +304,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder (generators/runs/<profile>/<name>)")
     parser.add_argument("--profile", help="refuse to train on the photographs of another profile")
     args = parser.parse_args()
-    profile = params_module.load().profile
+    settings = params_module.load()
+    profile = settings.profile
     if args.profile not in (None, profile):
         raise UserError(
             f"params.yaml is profile {profile}, expected {args.profile}: its photographs are "
-            f"needed; switch: python -m pipeline.profile {args.profile}"
+            f"needed; switch: python -m pipeline.operate.profile {args.profile}"
         )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name
-    train(args.name, profile, options, load_faces(), out, load_faces("valid"))
+    train(args.name, profile, options, load_faces(settings), out, load_faces(settings, "valid"))
 
 
 if __name__ == "__main__":

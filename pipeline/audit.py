@@ -35,8 +35,7 @@ from tqdm import tqdm
 
 from pipeline import images, manifest
 from pipeline.errors import UserError, one_line
-from pipeline.folds import MANIFESTS, REAL_PREFIX, file_name, ids_digest, sources
-from pipeline.manifest import REAL
+from pipeline.folds import MANIFESTS, file_name, ids_digest, sources
 from pipeline.params import Audit, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
@@ -338,33 +337,50 @@ def _some(ids: Iterable[str], most: int = 3) -> str:
     return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
-def split_gates(found: Mapping[str, Traces], audit: Audit) -> Iterator[Gate]:
+def together(sources: Iterable[Traces]) -> Traces:
+    """Put the images of several sources, at least one, behind each other."""
+    parts = list(sources)
+    return Traces(
+        pd.concat([one.rows for one in parts], ignore_index=True),
+        np.concatenate([one.hashes for one in parts]),
+        np.concatenate([one.thumbs for one in parts]),
+    )
+
+
+def split_gates(found: Mapping[str, Traces], real: Traces, audit: Audit) -> Iterator[Gate]:
     """Yield the gates on images, near-duplicates and persons in two places.
 
-    A place is a source and a split: photographs are compared with photographs of other splits (of
-    other collections too), fakes with fakes of other splits and of other generators, so that an
+    The place of a photograph is its split: it is compared with those of other splits, of its own
+    and of other collections (one that is in two collections is in the same split of both, unless
+    one of them is for testing only). The place of a fake is its generator and its split, so that an
     image of the held-out generator cannot stand in training under another name.
+
+    Args:
+        found: the images of every source.
+        real: those of the collections that are trained on.
+        audit: the limits.
     """
-    for real in (True, False):
-        kind = {name: one for name, one in found.items() if manifest.is_real(name) == real}
+    for real_kind in (True, False):
+        kind = {name: one for name, one in found.items() if manifest.is_real(name) == real_kind}
         if not kind:
             continue
         rows = pd.concat(
             [one.rows.assign(source=name) for name, one in kind.items()], ignore_index=True
         )
+        home = rows["split"] if real_kind else rows["source"] + "/" + rows["split"]
         hashes = np.concatenate([one.hashes for one in kind.values()])
         place = rows["source"] + "/" + rows["split"]
-        homes = place.groupby(rows["digest"]).transform("nunique")
+        homes = home.groupby(rows["digest"]).transform("nunique")
         for name in kind:
             limit = audit.near_duplicate
-            if not real:
-                limit = audit.collapse + repeated(found[REAL].hashes, audit, len(kind[name].hashes))
+            if not real_kind:
+                limit = audit.collapse + repeated(real.hashes, audit, len(kind[name].hashes))
             own = (rows["source"] == name).to_numpy()
             twice = rows[own & (homes > 1).to_numpy()]
             evidence = f"{len(twice)} images stand in another split or source too"
             if len(twice):
                 first = twice.iloc[0]
-                same = rows[(rows["digest"] == first["digest"]) & (place != place[first.name])]
+                same = rows[(rows["digest"] == first["digest"]) & (home != home[first.name])]
                 evidence += (
                     f": {first['image_id']} ({place[first.name]}) is {same.iloc[0]['image_id']} "
                     f"({place[same.index[0]]})"
@@ -374,8 +390,8 @@ def split_gates(found: Mapping[str, Traces], audit: Audit) -> Iterator[Gate]:
             # The nearest image of another place, for each image of this source.
             bits = np.full(len(rows), np.inf)
             other = np.zeros(len(rows), np.int64)
-            for here in place[own].unique():
-                mine, theirs = (place == here).to_numpy(), np.flatnonzero(place != here)
+            for here in home[own].unique():
+                mine, theirs = own & (home == here).to_numpy(), np.flatnonzero(home != here)
                 if len(theirs):
                     best, where = closest(hashes[mine], hashes[theirs])
                     bits[mine], other[mine] = bits_apart(best), theirs[where]
@@ -391,7 +407,7 @@ def split_gates(found: Mapping[str, Traces], audit: Audit) -> Iterator[Gate]:
             yield judge("near_duplicate", name, share, limit, evidence)
 
     for name, one in found.items():
-        if not manifest.is_real(name) or name.startswith(REAL_PREFIX):
+        if not manifest.is_real(name):
             continue
         known = one.rows[one.rows["identity"].notna()]
         splits = known.groupby("identity")["split"].agg(lambda s: sorted(set(s)))
@@ -493,8 +509,8 @@ def audit_data(params: Params, folder: Path = MANIFESTS) -> list[Gate]:
         name: traces_of(name, folder / source, params.faces.channels)
         for name, source in sources(params).items()
     }
-    real = found[REAL]
-    gates = [*source_gates(found, params), *split_gates(found, params.audit)]
+    real = together(found[name] for name in params.train_collections)
+    gates = [*source_gates(found, params), *split_gates(found, real, params.audit)]
     for name in params.generators:
         gates += generator_gates(name, found[name], real, params.audit)
         gates += leak_gates(name, real.rows, found[name].rows, params.audit, params.seed)
@@ -521,7 +537,7 @@ def reads_gate(
         A gate whose value is the number of forbidden images; where the record does not describe
         the manifests (its digest is of other images), all images of that step count.
     """
-    allowed = {REAL, *params.training_generators(held_out)}
+    allowed = {*params.training(held_out)}
     splits = {"fit": "train", "selection": "valid", "threshold": "valid"}
     bad, findings = 0, []
     for step in sorted({*splits, *reads}):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,11 @@ import pandas as pd
 from pipeline import manifest
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import REAL, SPLITS
-from pipeline.params import FAMILIES, FAMILY_PREFIX, Params
+from pipeline.params import NONE, REAL_PREFIX, Params
 from pipeline.params import load as load_params
 
 MANIFESTS = Path("data/manifests")
 INDEX = Path("data/folds.json")
-REAL_PREFIX = "real:"
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,20 @@ class Images:
     Attributes:
         pixels: uint8 (N, H, W, C).
         labels: int8 (N,), 1 = fake (the positive class), 0 = photograph.
-        generators: str (N,), the generator's name, `real` for photographs.
+        generators: str (N,), the generator's name, `real:<collection>` for photographs.
         ids: str (N,), the image ids of the manifests.
+        identities: str (N,), the person on a photograph; "" where unknown, and for all if left out.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     generators: np.ndarray
     ids: np.ndarray
+    identities: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.str_))
+
+    def __post_init__(self) -> None:
+        if not len(self.identities):
+            object.__setattr__(self, "identities", np.full(len(self.labels), "", dtype=np.str_))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,8 +56,9 @@ class Images:
     def subset(self, index: np.ndarray) -> Images:
         """Return the images at `index` (a mask or positions)."""
         return Images(
-            self.pixels[index], self.labels[index], self.generators[index], self.ids[index]
-        )
+            self.pixels[index], self.labels[index], self.generators[index], self.ids[index],
+            self.identities[index],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,11 @@ class Fold:
     """One leave-one-out fold.
 
     Attributes:
-        train: train split of the photographs and of the training generators.
+        train: train split of the collections and generators that are not held out.
         valid: valid split of the same; models are selected and thresholds set on it.
-        test: test split of the photographs and of *every* generator (held out or not), and every
-            photograph of the other collections (`real:<name>`).
-        splits: image id -> split as the manifests say, of every image of the fold.
+        test: test split of *every* collection of photographs and *every* generator, held out, for
+            testing only, or neither.
+        splits: image id -> split as the manifests say, of every image.
     """
 
     train: Images
@@ -97,9 +103,56 @@ class Fold:
         return {"digest": ids_digest(ids), "n": len(ids), "counts": counts}
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Every image of a run, decoded once; each fold is a choice among them.
+
+    Attributes:
+        params: the checked params.yaml.
+        images: all images, in the order of params.yaml (photographs first) and of their ids.
+        split: str (N,), as the manifests say.
+        splits: the same by image id.
+    """
+
+    params: Params
+    images: Images
+    split: np.ndarray
+    splits: dict[str, str]
+
+    def fold(self, held_out: str) -> Fold:
+        """Return the fold that leaves `held_out` out of training.
+
+        Args:
+            held_out: a generator, `none`, `family:<name>`, `real:<collection>`, or
+                `<generator>+real:<collection>`.
+
+        Raises:
+            UserError: unknown `held_out`, or a split or class without images.
+        """
+        seen = np.isin(self.images.generators, self.params.training(held_out))
+        parts = {
+            "train": seen & (self.split == "train"),
+            "valid": seen & (self.split == "valid"),
+            "test": self.split == "test",
+        }
+        for name, part in parts.items():
+            labels = self.images.labels[part]
+            if set(labels.tolist()) != {0, 1}:
+                raise UserError(
+                    f"split {name} of held-out {held_out} holds {int((labels == 0).sum())} "
+                    f"photographs and {int((labels == 1).sum())} fakes; expected both: raise "
+                    "`images` or mend faces.split in params.yaml, then dvc repro"
+                )
+        train, valid, test = (self.images.subset(part) for part in parts.values())
+        return Fold(train, valid, test, self.splits)
+
+
 def file_name(held_out: str) -> str:
-    """Name of a held-out in files: `family:x` becomes `families/x`."""
-    return held_out.replace(FAMILY_PREFIX, f"{FAMILIES}/")
+    """Name of a held-out in files: `family:x` is `family-x`, `a+real:y` is `a-real-y`.
+
+    No name of params.yaml has a hyphen.
+    """
+    return held_out.replace(":", "-").replace("+", "-")
 
 
 def ids_digest(ids: np.ndarray) -> str:
@@ -108,81 +161,61 @@ def ids_digest(ids: np.ndarray) -> str:
 
 
 def sources(params: Params) -> dict[str, str]:
-    """Folders of the manifests that params.yaml names: generator name -> folder name."""
+    """Folders of the manifests that params.yaml names, photographs first: generator -> folder."""
     return {
-        REAL: REAL,
+        **{REAL_PREFIX + name: f"{REAL}_{name}" for name in params.photographs},
         **{name: name for name in params.generators},
-        **{REAL_PREFIX + name: f"{REAL}_{name}" for name in params.other_reals},
     }
 
 
-def _decode(frames: dict[str, pd.DataFrame]) -> Images:
-    """Decode frames in the order of their names and, within a name, of image ids."""
-    frames = {name: frame.sort_values("image_id", kind="stable") for name, frame in frames.items()}
-    rows = pd.concat(frames.values(), ignore_index=True)
-    if rows.empty:
-        raise UserError(
-            f"a split of {', '.join(frames)} holds no image; expected some: raise `images` or mend "
-            "faces.split in params.yaml, then dvc repro"
-        )
-    names = np.repeat(list(frames), [len(frame) for frame in frames.values()])
-    labels = rows["label"].to_numpy(np.int8)
-    return Images(manifest.pixels(rows), labels, names, rows["image_id"].to_numpy(str))
+def test_only(params: Params, source: str) -> bool:
+    """Whether a collection (`real:<name>`) or generator is never trained on."""
+    return source not in params.training(NONE)
 
 
-def load(params: Params, held_out: str, folder: Path = MANIFESTS) -> Fold:
-    """Load the fold that leaves `held_out` out of training.
+def load(params: Params, folder: Path = MANIFESTS) -> Corpus:
+    """Decode every image that `params` names.
 
     Names come from `params`, never from a listing of `folder`. The order of the images is that of
     params.yaml and, within a generator, of their ids.
 
     Args:
         params: the checked params.yaml.
-        held_out: a generator, `none`, or `family:<name>`.
         folder: where the manifests lie.
 
     Raises:
-        UserError: unknown `held_out`, a manifest that is missing or damaged, image ids that are
-            not unique, images of another size, or a split or class without images.
+        UserError: a manifest that is missing or damaged, image ids that are not unique, images of
+            another size, or of another split than test where a source is for testing only.
     """
-    training = (REAL, *params.training_generators(held_out))
-    frames = {
-        name: manifest.read(
-            folder / source, ["image", "image_id", "label", "split", "width", "height"]
-        )
-        for name, source in sources(params).items()
-    }
-    every = pd.concat([frame[["image_id", "split"]] for frame in frames.values()])
-    if twice := every["image_id"][every["image_id"].duplicated()].tolist():
-        raise UserError(
-            f"{len(twice)} image ids occur twice (the first: {twice[0]}); expected unique ids: "
-            "delete the manifests of the generators concerned and run dvc repro"
-        )
-    size = params.faces.size
-    for name, frame in frames.items():
+    columns = ["image", "image_id", "label", "split", "identity", "width", "height"]
+    size, frames, pixels = params.faces.size, [], []
+    for name, source in sources(params).items():
+        frame = manifest.read(folder / source, columns)
         if wrong := int(((frame["width"] != size) | (frame["height"] != size)).sum()):
             raise UserError(
                 f"{wrong} images of {name} are not {size}x{size}, as faces.size says; run dvc repro"
             )
-    train, valid = (
-        _decode({name: frames[name][frames[name]["split"] == split] for name in training})
-        for split in ("train", "valid")
-    )
-    # Other collections are for testing only, whatever split their rows name.
-    test = _decode(
-        {
-            name: frame if name.startswith(REAL_PREFIX) else frame[frame["split"] == "test"]
-            for name, frame in frames.items()
-        }
-    )
-    for name, part in (("train", train), ("valid", valid), ("test", test)):
-        if set(part.labels.tolist()) != {0, 1}:
+        wrong = int((frame["split"] != "test").sum()) if test_only(params, name) else 0
+        if wrong:
             raise UserError(
-                f"split {name} of held-out {held_out} holds {int((part.labels == 0).sum())} "
-                f"photographs and {int((part.labels == 1).sum())} fakes; expected both: raise "
-                "`images` or mend faces.split in params.yaml"
+                f"{wrong} images of {name} are to be trained on, and params.yaml says `use: test`; "
+                "run dvc repro"
             )
-    return Fold(train, valid, test, dict(zip(every["image_id"], every["split"], strict=True)))
+        frame = frame.sort_values("image_id", kind="stable")
+        pixels.append(manifest.pixels(frame))
+        frames.append(frame.drop(columns="image").assign(generator=name))
+    rows = pd.concat(frames, ignore_index=True)
+    if twice := rows["image_id"][rows["image_id"].duplicated()].tolist():
+        raise UserError(
+            f"{len(twice)} image ids occur twice (the first: {twice[0]}); expected unique ids: "
+            "delete the manifests of the generators concerned and run dvc repro"
+        )
+    images = Images(
+        np.concatenate(pixels), rows["label"].to_numpy(np.int8),
+        *(rows[name].fillna("").to_numpy(str) for name in ("generator", "image_id", "identity")),
+    )  # fmt: skip
+    splits = dict(zip(rows["image_id"], rows["split"], strict=True))
+    return Corpus(params, images, rows["split"].to_numpy(str), splits)
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -224,7 +257,7 @@ def data_digest(params: Params, path: Path = INDEX, folder: Path = MANIFESTS) ->
     parts = {name: entry["parts"] for name, entry in json.loads(data).items()}
     if parts != {name: _parts(folder / source) for name, source in sources(params).items()}:
         raise UserError(
-            f"{path} does not describe the manifests that lie in {folder}: they, or `generators` "
+            f"{path} does not describe the manifests that lie in {folder}: they, or the names "
             "in params.yaml, have changed since; run dvc repro folds"
         )
     return hashlib.sha256(data).hexdigest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,6 +22,22 @@ PNG_LEVEL = 6
 Image.MAX_IMAGE_PIXELS = 50_000_000
 
 Crop = str | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """A finish: the last step to pixels is one JPEG, of photographs and fakes alike.
+
+    Photographs that came as JPEGs keep traces of that, and of their halved chroma, which no fake
+    has; one more JPEG of both evens codec and band.
+
+    Attributes:
+        jpeg: quality, 1 to 100, of the tables that Pillow and libjpeg scale.
+        subsampling: of chroma, 420 (halved both ways) or 444 (none); grey pictures have none.
+    """
+
+    jpeg: int
+    subsampling: int = 420
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -78,14 +95,30 @@ def crop_box(width: int, height: int, crop: Crop) -> tuple[int, int, int, int]:
     return round(left * width), round(upper * height), round(right * width), round(lower * height)
 
 
-def to_pixels(image: Image.Image, size: int, channels: int, crop: Crop = "center") -> np.ndarray:
-    """Crop and resize to uint8 (size, size, channels), values 0..255."""
+def finished(pixels: np.ndarray, finish: Jpeg | None) -> np.ndarray:
+    """Finish uint8 (H, W, C) as the profile says; None leaves it as it is."""
+    if finish is None:
+        return pixels
+    buffer = io.BytesIO()
+    subsampling = {420: "4:2:0", 444: "4:4:4"}[finish.subsampling]
+    to_pil(pixels).save(buffer, format="JPEG", quality=finish.jpeg, subsampling=subsampling)
+    return np.asarray(Image.open(buffer), dtype=np.uint8).reshape(pixels.shape)
+
+
+def to_pixels(
+    image: Image.Image,
+    size: int,
+    channels: int,
+    crop: Crop = "center",
+    finish: Jpeg | None = None,
+) -> np.ndarray:
+    """Crop, resize and finish to uint8 (size, size, channels), values 0..255."""
     # Cropped before the filter, which would otherwise mix in what lies outside the crop: a fake has
     # nothing there, so that its border alone would tell it from a photograph.
     image = to_mode(image.crop(crop_box(*image.size, crop)), channels)
     if image.size != (size, size):
         image = image.resize((size, size), FILTER)
-    return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
+    return finished(np.asarray(image, dtype=np.uint8).reshape(size, size, channels), finish)
 
 
 def from_unit(images: np.ndarray) -> np.ndarray:
@@ -104,12 +137,14 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / 127.5 - 1.0
 
 
-def generated_to_pixels(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+def generated_to_pixels(
+    images: np.ndarray, size: int, channels: int, finish: Jpeg | None = None
+) -> np.ndarray:
     """Bring float (N, C, H, W) in [-1, 1] of any size to uint8 (N, size, size, channels)."""
     native = from_unit(images)
     if native.shape[1:] == (size, size, channels):
-        return native
-    return np.stack([to_pixels(to_pil(one), size, channels) for one in native])
+        return np.stack([finished(one, finish) for one in native])
+    return np.stack([to_pixels(to_pil(one), size, channels, finish=finish) for one in native])
 
 
 def to_pil(pixels: np.ndarray) -> Image.Image:

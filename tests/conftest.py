@@ -23,7 +23,7 @@ def planted_fold(count=120, size=32, channels=1, seed=0, strength=25, shuffled=F
     return Images(
         np.clip(pixels, 0, 255).astype(np.uint8),
         labels.astype(np.int8),
-        np.where(labels == 1, fakes, "real"),
+        np.where(labels == 1, fakes, "real:orl"),
         np.array([f"{seed}-{i}" for i in range(count)]),
     )
 
@@ -41,6 +41,7 @@ def small_profile(tmp_path):
     something to learn and nothing to know. Keyword arguments replace blocks of params.yaml.
     """
     from pipeline import manifest, params
+    from pipeline.folds import sources, test_only
 
     names = ("a", "b", "c")
     folder = tmp_path / "data/manifests"
@@ -53,10 +54,9 @@ def small_profile(tmp_path):
         values["methods"] = {"spectrum": {"method": "spectrum"}, "dct": {"method": "dct"}}
         values["matrix"] |= {"bootstrap": 50, "compare": []}
         checked = params.parse(values | blocks)
-        sources = {"real": "real", **{n: n for n in names}}
-        sources |= {f"real:{other}": f"real_{other}" for other in checked.other_reals}
-        for number, (name, source) in enumerate(sources.items()):
-            board = 0 if name.startswith("real") else 25
+        for number, (name, source) in enumerate(sources(checked).items()):
+            board = 0 if manifest.is_real(name) else 25
+            splits = ("test",) if test_only(checked, name) else ("train", "train", "valid", "test")
             pixels = planted_fold(2 * count, size, channels, number, board).pixels
             pixels = pixels[::2] if board == 0 else pixels[1::2]
             if shuffled:
@@ -65,9 +65,9 @@ def small_profile(tmp_path):
             rows = manifest.rows_of(
                 pixels,
                 ids=[f"{source}-{i:08d}" for i in range(count)],
-                splits=[("train", "train", "valid", "test")[i % 4] for i in range(count)],
-                generator=name if board else "real",
-                family="x" if name == "c" else "y" if board else "real",
+                splits=[splits[i % len(splits)] for i in range(count)],
+                generator=name,
+                family=checked.generators[name].family if board else "real",
                 spec="planted",
                 seeds=list(range(count)) if board else [None] * count,
                 identities=[None if board else str(i) for i in range(count)],

@@ -1,7 +1,7 @@
 """Detectors by name.
 
-A new one is a module with a class of the `base.Method` protocol, a line here and a block in
-`pipeline/params.py`.
+A new one is a module with a class of the `base.Method` protocol, a line here and a class of its
+options in `benchmarks/methods/options.py`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from pipeline.errors import UserError
 METHODS = {
     "faithful": "benchmarks.methods.faithful:Faithful",
     "deepfd": "benchmarks.methods.deepfd:DeepFD",
-    "deepfd_residual": "benchmarks.methods.deepfd_residual:DeepFDResidual",
-    "deepfd_pairs": "benchmarks.methods.deepfd_pairs:DeepFDPairs",
-    "plain": "benchmarks.methods.plain:Plain",
+    "plain": "benchmarks.methods.deepfd:DeepFD",
     "spectrum": "benchmarks.methods.spectrum:Spectrum",
     "dct": "benchmarks.methods.dct:Dct",
+    "srm": "benchmarks.methods.srm:Srm",
+    "one_class": "benchmarks.methods.one_class:OneClass",
     "colour": "benchmarks.methods.colour:Colour",
     "colour_rgb": "benchmarks.methods.colour:ColourRgb",
-    "npr": "benchmarks.methods.npr:Npr",
-    "cffn": "benchmarks.methods.cffn:CffnDeepFD",
+    "npr": "benchmarks.methods.deepfd:DeepFD",
 }
 
 

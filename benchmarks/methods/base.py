@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from pipeline.folds import Images
-from pipeline.images import Crop
+    from pipeline.folds import Images
+    from pipeline.images import Crop, Jpeg
 
 
 class Method(Protocol):
@@ -19,14 +20,17 @@ class Method(Protocol):
     Attributes:
         crop: how the photographs it learned from were cropped, set by the fit stage: pictures from
             outside are to be cropped alike.
+        finish: the last step to its pixels, likewise.
     """
 
     crop: Crop
+    finish: Jpeg | None
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train`, select on `valid` (training generators only).
 
         Args:
@@ -35,6 +39,8 @@ class Method(Protocol):
             options: the method's block of params.yaml (a model of `pipeline.params`).
             seed: the seed of every draw.
             log: folder for live metrics (dvclive), none if None.
+            finish: the last step to the pixels of every image, so that a method that changes
+                training images can end as they do.
         """
 
     def score(self, pixels: np.ndarray) -> np.ndarray:

@@ -1,48 +1,59 @@
-"""`deepfd`: the paper's D1 and D2, trained well."""
+"""`deepfd`, `plain` and `npr`: one network built from parts, one training.
+
+They differ in their options alone (`deepfd.options`): `plain` has no contrastive loss, `npr` the
+front and the body of Tan et al. 2024.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, Self
 
 from deepfd import train as training
-from deepfd.detector import Detector
-from pipeline.folds import Images
-from pipeline.params import Paired as Options
+from deepfd.detector import Detector, Network
+from deepfd.options import DeepFD as Options
+from deepfd.options import Npr
+from deepfd.treatment import treated
+from pipeline.folds import Corpus, Images
+from pipeline.images import Jpeg
+from pipeline.seeds import seed_for
+
+
+def architecture(options: Options) -> dict[str, Any]:
+    """Return the arguments of `Network` besides channels and size that options ask for."""
+    if isinstance(options, Npr):
+        body = {"kind": "resnet", "width": options.width}
+        return {"front": options.front, "body": body, "feature": "unit", "head": "linear"}
+    body = {"kind": "residual", "widths": list(options.widths), "stride": options.stride}
+    return {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
 
 
 class DeepFD(Detector):
-    """Pairs of a class- and generator-balanced batch from one forward pass, by default all.
-
-    Phase 1 trains D1 on the contrastive loss, phase 2 everything on cross-entropy plus
-    `contrastive_weight` times the contrastive loss; warm-up and cosine over both phases. (A moving
-    average of the weights gained nothing on valid images beside the cosine, so there is none.)
-    """
-
-    # Options that are arguments of `architecture`, beside channels, size and width.
-    arguments: ClassVar[tuple[str, ...]] = ("feature",)
-    # What a batch is made of and what is asked of it.
-    objective: ClassVar[type[training.BatchPairs]] = training.BatchPairs
+    """Trained on random crops of both classes; it scores whole pictures."""
 
     @classmethod
     def fit(
-        cls,
-        train: Images,
-        valid: Images,
-        options: Options,
-        seed: int,
-        log: Path | None = None,
-    ) -> Self:
-        """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
-        network, about = training.fit(
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
+        """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
+        size, _, channels = train.pixels.shape[1:]
+        network = Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
+        found, about = training.fit(
             train,
             valid,
             options,
-            seed,
-            objective=cls.objective,
-            rate=training.cosine_rate(options),
-            log=log,
-            architecture=cls.architecture,
-            **{name: getattr(options, name) for name in cls.arguments},
+            lambda device: training.crops_plan(
+                train, options, seed, device, network.to(device), finish
+            ),
+            log,
         )
-        return cls(network, about={"method": options.method, "seed": seed, **about})
+        return cls(found, about={"method": options.method, "seed": seed, **about})
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Options, finish: Jpeg | None) -> None:
+        """Make what is the same in all folds, before they are fitted: the treated copies."""
+        if options.treatment:
+            train = corpus.images.subset(corpus.split == "train")
+            for copy in range(options.treatment.variants):
+                treated(train.pixels, train.ids, options.treatment, copy, finish)

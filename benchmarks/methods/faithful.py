@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Self
 
 from deepfd import train as training
-from deepfd.detector import Detector
+from deepfd.detector import Detector, Network
+from deepfd.options import Faithful as Options
 from pipeline.folds import Images
-from pipeline.params import Faithful as Options
+from pipeline.images import Jpeg
+from pipeline.seeds import seed_for
 
 
 class Faithful(Detector):
@@ -21,7 +23,8 @@ class Faithful(Detector):
 
     What differs:
     - a pair has its own label (there: that of another, independently shuffled batch);
-    - a sane initialisation (there: standard deviation 1 for every weight), `detector.initialised`;
+    - a sane initialisation (there: standard deviation 1 for every weight),
+      `deepfd.bodies.initialise`;
     - the paper's factor 1/2 in the contrastive loss (there: none; Adam does not notice);
     - steps instead of 15 epochs of 385,198 images;
     - batches balanced by class and generator, pairs drawn anew (there: from lists written before);
@@ -33,16 +36,18 @@ class Faithful(Detector):
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
-        network, about = training.fit(
+        size, _, channels = train.pixels.shape[1:]
+        body = {"kind": "paper", "width": options.width}
+        network = Network(channels, size, body=body, seed=seed_for(seed, "weights"))
+        found, about = training.fit(
             train,
             valid,
             options,
-            seed,
-            objective=training.SampledPairs,
-            rate=training.step_rate(options),
-            log=log,
+            lambda device: training.pairs_plan(train, options, seed, device, network.to(device)),
+            log,
         )
-        return cls(network, about={"method": options.method, "seed": seed, **about})
+        return cls(found, about={"method": options.method, "seed": seed, **about})

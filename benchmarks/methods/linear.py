@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline.errors import UserError
 from pipeline.folds import Images
+from pipeline.images import Jpeg
 
 MAX_ITERATIONS = 2000
 
@@ -44,11 +45,12 @@ class Linear:
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None
-    ) -> Self:
+        cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None,
+        finish: Jpeg | None = None,
+    ) -> Self:  # fmt: skip
         """Fit on `train`; `options.c` is the inverse strength of the L2 penalty.
 
-        Neither `valid`, `seed` nor `log` is used: nothing is selected, drawn or logged.
+        Nothing else is used: nothing is selected, drawn or logged.
 
         Raises:
             UserError: the solver did not converge.

@@ -24,9 +24,10 @@ import generators
 from generators import sample
 from generators.base import device
 from generators.diffusion import fetch
+from generators.options import DiffusersGenerator
 from pipeline import params
 from pipeline.errors import UserError, one_line
-from pipeline.params import DiffusersGenerator, Params
+from pipeline.params import Params
 
 
 def plain_loop(options: DiffusersGenerator, images: int) -> Callable[[], None]:

@@ -115,9 +115,10 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def report_parts(small_profile):
     """What the report is made from, made up with round numbers; dct misses the cell `b`."""
-    params, folder = small_profile(
-        other_reals={"elsewhere": {"path": "-", "crop": "center"}}, perturbations=["none", "blur"]
-    )
+    photographs = {
+        "orl": {"source": "orl"}, "elsewhere": {"source": "folder", "path": "-", "use": "test"}
+    }  # fmt: skip
+    params, folder = small_profile(photographs=photographs, perturbations=["none", "blur"])
     rows = []
     for m, method in enumerate(params.methods):
         for h, held_out in enumerate((*params.held_outs(), "family:y", "family:x")):
@@ -159,7 +160,7 @@ def report_parts(small_profile):
     scores, draw = [], np.random.default_rng(0)
     for method in params.methods:
         for held_out in params.generators:
-            for source in ("real", held_out, "real:elsewhere"):
+            for source in ("real:orl", held_out, "real:elsewhere"):
                 frame = manifest.read(folder / sources(params)[source], ["image_id", "split"])
                 ids = frame[frame["split"] == "test"]["image_id"]
                 logits = draw.normal(0, 2, len(ids)) + (source == held_out)

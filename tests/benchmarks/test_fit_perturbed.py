@@ -28,7 +28,7 @@ def test_each_perturbation_is_scored_on_every_test_image_at_the_one_threshold(pr
     scores = scores_of(project, "none", "jpeg50")
     assert list(scores["perturbation"].unique()) == ["none", "jpeg50"]
     assert scores["threshold"].nunique() == 1
-    fold = folds.load(project, "c")
+    fold = folds.load(project).fold("c")
     found = scores[scores["perturbation"] == "jpeg50"]
     assert found["image_id"].tolist() == fold.test.ids.tolist()
     model = Spectrum.load(fit.MODELS / "spectrum/c/0")

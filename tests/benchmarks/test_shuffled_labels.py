@@ -11,9 +11,12 @@ from benchmarks.methods import METHODS
 from benchmarks.readings import left_out, whole
 from pipeline import params
 
-COLOUR_ONLY = {"colour", "colour_rgb", "deepfd_residual"}
+COLOUR_ONLY = {"colour", "colour_rgb"}
 # Few steps, but enough to learn a checkerboard; classes whose key is fixed at 0 keep that.
-STEPS = {"width": 8, "contrastive_steps": 5, "classifier_steps": 20, "batch": 16, "lr": 0.003}
+STEPS = {
+    "width": 8, "widths": (8, 16), "crop": 16, "contrastive_steps": 5, "classifier_steps": 20,
+    "steps": 25, "batch": 16, "lr": 0.003,
+}  # fmt: skip
 
 
 def options(name):
@@ -23,9 +26,7 @@ def options(name):
         if name in get_args(fields["method"].annotation):
             fixed = {key for key, field in fields.items() if field.default == 0}
             values = {k: v for k, v in STEPS.items() if k in fields and k not in fixed}
-            return {"method": name, **values} | (
-                {"encoder_steps": 5} if "encoder_steps" in fields else {}
-            )
+            return {"method": name, **values}
     raise AssertionError(name)
 
 

@@ -1,4 +1,3 @@
-import itertools
 from collections import Counter
 
 import numpy as np
@@ -24,25 +23,27 @@ def images(reals=7, **fakes):
 
 def test_batches_are_half_real_and_mix_generators_evenly_whatever_their_sizes():
     fold = images(7, big=50, small=3, mid=9)
-    batches = data.balanced_batches(fold, 12, seed=0)
-    for positions in itertools.islice(batches, 30):
+    for positions in data.balanced(fold, 30, 12, seed=0):
         counts = Counter(fold.generators[positions].tolist())
         assert counts["real"] == 6
         assert counts["big"] == counts["small"] == counts["mid"] == 2
 
 
+def test_collections_of_photographs_are_mixed_evenly_too():
+    fold = images(7, a_long_name=5)
+    fold.generators[:2] = "real:few"
+    counts = Counter(fold.generators[data.balanced(fold, 20, 8, seed=0)].ravel().tolist())
+    assert counts == {"real:few": 40, "real": 40, "a_long_name": 80}
+
+
 def test_every_image_of_a_class_is_seen_before_one_is_seen_again():
     fold = images(8, a=8)
-    seen = torch.cat(list(itertools.islice(data.balanced_batches(fold, 8, seed=0), 2))).tolist()
-    assert sorted(seen) == list(range(16))
+    assert sorted(data.balanced(fold, 2, 8, seed=0).flatten().tolist()) == list(range(16))
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
     fold = images(20, a=20, b=20)
-    one, again, other = (
-        torch.stack(list(itertools.islice(data.balanced_batches(fold, 8, seed), 5)))
-        for seed in (0, 0, 1)
-    )
+    one, again, other = (data.balanced(fold, 5, 8, seed) for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -51,7 +52,7 @@ def test_pairs_are_a_quarter_real_real_a_quarter_fake_fake_and_half_mixed():
     fold = images(9, a=5, b=30)
     kinds = Counter()
     across = 0
-    for first, second, same in itertools.islice(data.pair_batches(fold, 16, seed=0), 40):
+    for first, second, same in data.pair_batches(fold, 40, 16, seed=0):
         assert (first != second).all()
         one, other = fold.labels[first], fold.labels[second]
         assert ((one == other) == same.numpy()).all()
@@ -65,7 +66,7 @@ def test_pairs_are_a_quarter_real_real_a_quarter_fake_fake_and_half_mixed():
 @pytest.mark.parametrize("fold", [images(5), images(0, a=4)])
 def test_training_on_one_class_is_refused(fold):
     with pytest.raises(UserError, match="expected some of both"):
-        next(data.balanced_batches(fold, 4, seed=0))
+        data.balanced(fold, 1, 4, seed=0)
 
 
 def test_inputs_are_scaled_as_everywhere_and_lie_channels_last():
@@ -92,7 +93,38 @@ def test_augmentation_flips_some_and_jitters_a_little(channels):
 def test_no_draw_touches_the_global_random_state():
     state = torch.get_rng_state()
     fold = images(4, a=4)
-    next(data.balanced_batches(fold, 4, seed=0))
-    next(data.pair_batches(fold, 4, seed=0))
+    data.balanced(fold, 1, 4, seed=0)
+    next(data.pair_batches(fold, 1, 4, seed=0))
+    data.Crops.drawn(2, 4, 8, 4, seed=0)
     data.augment(torch.zeros(2, 1, 4, 4), data.generator(0))
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_crop_is_a_turned_piece_of_its_picture():
+    pixels = torch.arange(2 * 3 * 10 * 10).reshape(2, 3, 10, 10)
+    crops = data.Crops.drawn(5, 40, 10, 4, seed=0)
+    for step in range(5):
+        index = torch.arange(40) % 2
+        found = crops.cut(pixels, index, step)
+        assert found.shape == (40, 3, 4, 4)
+        for one, i, top, left, symmetry in zip(
+            found, index, crops.top[step], crops.left[step], crops.symmetry[step], strict=True
+        ):
+            piece = pixels[i, :, top : top + 4, left : left + 4]
+            if symmetry & 1:
+                piece = piece.flip(1)
+            if symmetry & 2:
+                piece = piece.flip(2)
+            if symmetry & 4:
+                piece = piece.transpose(1, 2)
+            assert torch.equal(one, piece)
+    assert len(crops.symmetry.unique()) == 8
+    assert crops.top.unique().tolist() == list(range(7))
+
+
+def test_a_crop_of_the_pictures_size_is_the_picture_turned():
+    pixels = torch.arange(64).reshape(1, 1, 8, 8)
+    crops = data.Crops.drawn(1, 30, 8, 64, seed=0)
+    found = crops.cut(pixels, torch.zeros(30, dtype=torch.int64), 0)
+    assert found.shape == (30, 1, 8, 8)
+    assert (found.flatten(1).sort(1).values == torch.arange(64)).all()

@@ -2,22 +2,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.methods.plain import Plain
+from benchmarks.methods.deepfd import DeepFD
 from deepfd import localise
-from deepfd.detector import Detector, initialised
-from pipeline import params
-from pipeline.errors import UserError
+from deepfd.detector import Detector, Network
+from deepfd.options import Plain
 from pipeline.images import to_pil
 
 SIZE, HALF = 96, 48
 
 
 def test_the_map_is_highest_in_the_quadrant_that_was_faked(planted):
-    options = params.Plain(
-        method="plain", width=8, classifier_steps=120, batch=16, lr=0.005, validate_every=40
-    )
+    options = Plain(method="plain", widths=(8, 16), steps=120, batch=16, lr=0.01)
     folds = [planted(count, size=SIZE, seed=seed) for seed, count in enumerate((160, 40))]
-    detector = Plain.fit(*folds, options, seed=0)
+    detector = DeepFD.fit(*folds, options, seed=0)
     # Into each photograph one quadrant of a fake is put.
     test = planted(40, size=SIZE, seed=2)
     spliced, fakes = test.pixels[test.labels == 0].copy(), test.pixels[test.labels == 1]
@@ -33,7 +30,7 @@ def test_the_map_is_highest_in_the_quadrant_that_was_faked(planted):
 
 
 def test_the_mean_of_the_evidence_is_the_logit_of_the_score():
-    detector = Detector(initialised(1, 32, 6, seed=0))
+    detector = Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.uint8)
     scores = detector.score(pixels)
     logits = detector.evidence(pixels).mean(axis=(1, 2))
@@ -41,7 +38,7 @@ def test_the_mean_of_the_evidence_is_the_logit_of_the_score():
 
 
 def test_no_picture_gives_no_map():
-    detector = Detector(initialised(1, 32, 6, seed=0))
+    detector = Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0))
     assert localise.heat_maps(detector, np.empty((0, 32, 32, 1), np.uint8)).shape == (0, 32, 32)
 
 
@@ -60,16 +57,3 @@ def test_a_map_that_says_nothing_changes_nothing():
     picture = Image.new("RGB", (8, 8), (10, 20, 30))
     out = localise.overlay(picture, np.zeros((4, 4), np.float32))
     assert out.getpixel((3, 3)) == (10, 20, 30)
-
-
-def test_the_map_is_written_at_the_size_of_the_pictures_crop(tmp_path):
-    detector = Detector(initialised(3, 32, 6, seed=0))
-    localise.write_overlay(detector, Image.new("L", (120, 100), 90), tmp_path / "map.png")
-    assert Image.open(tmp_path / "map.png").size == (100, 100)
-
-
-def test_a_map_that_cannot_be_written_is_one_error(tmp_path):
-    detector = Detector(initialised(1, 32, 6, seed=0))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        localise.write_overlay(detector, Image.new("L", (40, 40)), tmp_path / "file" / "map.png")

@@ -104,3 +104,36 @@ def test_the_classifier_loss_is_the_mean_of_minus_log_p():
     ]
     found = losses.classifier(logits, torch.tensor([0, 1], dtype=torch.int8))
     assert found.item() == pytest.approx(sum(expected) / 2, rel=1e-6)
+
+
+def test_supervised_contrastive_is_equation_2_of_khosla():
+    torch.manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(6, 5, dtype=torch.float64), dim=1)
+    labels, t, total = [0, 0, 1, 1, 1, 0], 0.3, 0.0
+    for i in range(6):
+        others = [k for k in range(6) if k != i]
+        whole = sum(math.exp(features[i] @ features[k] / t) for k in others)
+        same = [j for j in others if labels[j] == labels[i]]
+        logs = [math.log(math.exp(features[i] @ features[j] / t) / whole) for j in same]
+        total -= sum(logs) / len(same) / 6
+    found = losses.supervised_contrastive(features, torch.tensor(labels), t)
+    assert found.item() == pytest.approx(total)
+
+
+def test_supervised_contrastive_leaves_out_who_is_alone_and_is_0_of_nobody():
+    features = torch.eye(3, requires_grad=True)
+    alone = losses.supervised_contrastive(features[:2], torch.tensor([0, 1]), 0.1)
+    assert alone.item() == 0
+    alone.backward()
+    found = losses.supervised_contrastive(torch.eye(3), torch.tensor([0, 0, 1]), 1.0)
+    assert found.item() == pytest.approx(math.log(2))
+
+
+def test_supervised_contrastive_falls_as_classes_part():
+    mixed = torch.nn.functional.normalize(torch.ones(8, 4) + 0.1 * torch.randn(8, 4), dim=1)
+    labels = torch.tensor([0, 1] * 4)
+    parted = torch.where(labels[:, None] == 1, mixed, -mixed)
+    loss = losses.supervised_contrastive
+    # Its least value: each of the three partners has a third.
+    assert loss(parted, labels, 0.1).item() == pytest.approx(math.log(3), abs=0.02)
+    assert loss(mixed, labels, 0.1) > 1.5

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = "accelerate launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
 STEPS = {"width": 8, "contrastive_steps": 6, "classifier_steps": 14, "batch": 8, "lr": 0.001}
 METHODS = {
-    "deepfd": {"method": "deepfd", "validate_every": 5, **STEPS},
+    "deepfd": {"method": "deepfd", "widths": [8, 16], "steps": 20, "batch": 8, "lr": 0.001},
     "faithful": {"method": "faithful", "validate_every": 5, **STEPS},
 }
 

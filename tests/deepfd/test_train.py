@@ -5,43 +5,59 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
+from benchmarks.methods.deepfd import architecture
+from deepfd import losses
 from deepfd import train as training
-from deepfd.detector import Detector, initialised
-from pipeline import params
+from deepfd.detector import Detector, Network
+from deepfd.options import DeepFD, Faithful, Treatment
 from pipeline.errors import UserError
 
-OPTIONS = params.DeepFD(
-    method="deepfd", width=8, contrastive_steps=5, classifier_steps=12, batch=8, lr=0.003,
+OPTIONS = Faithful(
+    method="faithful", width=8, contrastive_steps=5, classifier_steps=12, batch=8, lr=0.003,
     validate_every=4,
 )  # fmt: skip
+CROPS = DeepFD(method="deepfd", widths=(4, 8), crop=16, steps=12, batch=8, lr=0.003)
+
+
+def network(seed=0):
+    return Network(1, 32, body={"kind": "paper", "width": 8}, seed=seed)
 
 
 def run(train, valid, options=OPTIONS, seed=0, log=None):
+    if isinstance(options, DeepFD):
+        return training.fit(
+            train, valid, options,
+            lambda device: training.crops_plan(
+                train, options, seed, device, Network(1, 32, **architecture(options), seed=seed)
+            ),
+            log,
+        )  # fmt: skip
     return training.fit(
-        train, valid, options, seed, objective=training.BatchPairs,
-        rate=training.cosine_rate(options), log=log,
+        train, valid, options,
+        lambda device: training.pairs_plan(train, options, seed, device, network(seed)), log,
     )  # fmt: skip
 
 
 def test_the_authors_rate_falls_to_a_tenth_at_epoch_3_of_15():
-    options = params.Faithful(
+    options = Faithful(
         method="faithful", contrastive_steps=20, classifier_steps=130, batch=32, lr=0.001
     )
-    rate = training.step_rate(options)
+    rate = training.authors_rate(options)
     assert [rate(step) for step in (0, 29, 30, 149)] == [0.001, 0.001, 0.0001, 0.0001]
 
 
-def test_the_cosine_warms_up_and_ends_near_0():
-    rate = training.cosine_rate(OPTIONS.model_copy(update={"classifier_steps": 95}))
+def test_one_cycle_rises_over_30_percent_and_ends_near_0():
+    rate = training.one_cycle(0.01, 100)
     values = [rate(step) for step in range(100)]
-    assert values[0] < values[4] == OPTIONS.lr == max(values)
-    assert values[5:] == sorted(values[5:], reverse=True)
-    assert 0 < values[-1] < OPTIONS.lr / 100
+    assert values[0] == pytest.approx(0.0004)
+    assert values[:31] == sorted(values[:31]) and values[30] == max(values) == 0.01
+    assert values[30:] == sorted(values[30:], reverse=True)
+    assert 0 < values[-1] < 0.0001
 
 
 def test_validation_is_class_balanced_cross_entropy_and_auc(planted):
     fold = planted(30).subset(np.r_[0:30:2, 1:10:2])  # 15 photographs, 5 fakes
-    detector = Detector(initialised(1, 32, 8, seed=0))
+    detector = Detector(Network(1, 32, body={"kind": "paper", "width": 8}, seed=0))
     scores = detector.score(fold.pixels)
     found = training.validate(detector, fold)
     halves = [log_loss(fold.labels[fold.labels == y], scores[fold.labels == y], labels=[0, 1])
@@ -79,22 +95,45 @@ def test_selection_sees_the_valid_images_and_no_others(planted, monkeypatch):
     assert all(pixels is valid.pixels for pixels in seen)
 
 
-def test_the_contrastive_phase_trains_d1_alone_and_pulls_the_classes_apart(planted):
-    fold = planted(64)
-    device = torch.device("cpu")
-    network = initialised(1, 32, 8, seed=0)
-    before = {name: value.clone() for name, value in network.d2.state_dict().items()}
-    goal = training.BatchPairs(fold, OPTIONS, 0, device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
-    values = []
-    for _ in range(60):
-        loss = goal.contrastive(network)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        values.append(loss.item())
-    assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5])
-    assert all(torch.equal(before[n], value) for n, value in network.d2.state_dict().items())
+def test_the_last_step_of_a_training_on_crops_is_the_model(planted):
+    _, about = run(planted(40), planted(20, seed=1), CROPS)
+    assert about["rule"] == training.LAST
+    assert about["step"] == about["steps"] == 12
+    assert about["precision"] == "fp32"
+
+
+@pytest.mark.parametrize("contrast", ["margin", "supervised"])
+def test_the_contrastive_loss_beside_cross_entropy_is_seen_from_the_first_step(planted, contrast):
+    fold, device = planted(40), torch.device("cpu")
+    options = CROPS.model_copy(update={"contrast": contrast, "contrast_weight": 0.5})
+    net = Network(1, 32, **architecture(options), seed=0).eval()
+    both = training.CropLoss(fold, options, 0, device)(net, 0)
+    plain = training.CropLoss(fold, CROPS.model_copy(update={"contrast": "none"}), 0, device)
+    goal = training.CropLoss(fold, options, 0, device)
+    x = goal.crops.cut(goal.pixels, goal.positions[0], 0).float() / 127.5 - 1
+    features, labels = net(x)[1], goal.labels[goal.positions[0]]
+    extra = (
+        losses.all_pairs_contrastive(features, labels, options.margin)
+        if contrast == "margin"
+        else losses.supervised_contrastive(features, labels, options.temperature)
+    )
+    torch.testing.assert_close(both, plain(net, 0) + 0.5 * extra)
+    assert extra > 0
+
+
+def test_treated_copies_come_with_their_share_and_belong_to_the_same_image(planted):
+    fold, device = planted(40), torch.device("cpu")
+    treatment = Treatment(share=0.5, variants=2)
+    options = CROPS.model_copy(update={"treatment": treatment, "steps": 200})
+    goal = training.CropLoss(fold, options, 0, device)
+    assert len(goal.pixels) == 3 * len(fold)
+    assert torch.equal(goal.pixels[:40].permute(0, 2, 3, 1), torch.from_numpy(fold.pixels))
+    counts = torch.bincount(goal.copy.flatten()) / goal.copy.numel()
+    np.testing.assert_allclose(counts, [0.5, 0.25, 0.25], atol=0.03)
+    # Whether a picture is treated says nothing of its class.
+    fakes = goal.labels[goal.positions] == 1
+    treated = (goal.copy > 0).float()
+    assert abs(treated[fakes].mean() - treated[~fakes].mean()) < 0.07
 
 
 def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):
@@ -105,15 +144,6 @@ def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):
     assert torch.equal(state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_weights_depend_on_the_seed_alone():
-    torch.manual_seed(1)
-    one = initialised(1, 32, 8, seed=3).state_dict()
-    torch.manual_seed(2)
-    again, other = (initialised(1, 32, 8, seed=seed).state_dict() for seed in (3, 4))
-    assert all(torch.equal(one[name], again[name]) for name in one)
-    assert not torch.equal(one["d1.stem.weight"], other["d1.stem.weight"])
 
 
 def test_live_metrics_are_written_where_they_are_asked_for(planted, tmp_path, monkeypatch):
@@ -144,35 +174,31 @@ def test_a_loss_that_explodes_stops_the_fit(planted):
         run(planted(20), planted(20, seed=1), options=wild)
 
 
-def test_sampled_pairs_see_the_images_of_all_pairs_in_the_same_order(planted):
-    fold, device = planted(40), torch.device("cpu")
-    seen = {}
-    for pairs in ("all", "sampled"):
-        goal = training.BatchPairs(fold, OPTIONS.model_copy(update={"pairs": pairs}), 0, device)
-        seen[pairs] = [next(goal.batches)[0] for _ in range(5)]
-    assert all(map(torch.equal, seen["all"], seen["sampled"]))
+def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(planted):
+    fold, valid, test = planted(120), planted(40, seed=1), planted(60, seed=2)
+    options = CROPS.model_copy(update={"steps": 60, "lr": 0.01})
+    for number in ("fp32", "bf16"):
+        net, about = run(fold, valid, options.model_copy(update={"precision": number}))
+        assert about["precision"] == number
+        scores = Detector(net).score(test.pixels)
+        assert roc_auc_score(test.labels, scores) > 0.95
+        assert len(np.unique(scores)) == len(scores)  # no ties: three digits would make some
 
 
-def test_sampled_pairs_put_each_image_in_one_pair_and_give_the_mean_over_them(planted):
-    fold, device = planted(40), torch.device("cpu")
-    options = OPTIONS.model_copy(update={"pairs": "sampled"})
-    goal = training.BatchPairs(fold, options, 0, device)
-    features, labels = torch.randn(6, 4), torch.tensor([0, 1, 0, 1, 0, 1])
-    stream = goal.partners.get_state()
-    loss = goal._of_pairs(features, labels)
-    goal.partners.set_state(stream)
-    order = torch.randperm(6, generator=goal.partners).tolist()
-    by_hand = []
-    for a, b in zip(order[:3], order[3:], strict=True):
-        apart = float((features[a] - features[b]).norm())
-        same = labels[a] == labels[b]
-        by_hand.append(0.5 * (apart**2 if same else max(0, options.margin - apart) ** 2))
-    assert loss.item() == pytest.approx(np.mean(by_hand), rel=1e-5)
+def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
+    asked = []
 
+    def choose(which, device, step):
+        asked.append(which)
+        step("fp32")
+        step("bf16")
+        return "fp32"
 
-def test_a_linear_feature_is_the_softmaxed_one_before_its_softmax():
-    softmaxed = initialised(1, 32, 8, seed=0).eval()
-    linear = initialised(1, 32, 8, seed=0, feature="linear").eval()
-    x = torch.randn(3, 1, 32, 32)
-    torch.testing.assert_close(linear.d1(x)[1].softmax(1), softmaxed.d1(x)[1])
-    assert linear.config["feature"] == "linear"
+    monkeypatch.setattr(training.precision, "choose", choose)
+    options = CROPS.model_copy(update={"precision": "auto"})
+    one, _ = run(planted(40), planted(20, seed=1), options)
+    assert asked == ["auto"]
+    monkeypatch.undo()
+    other, _ = run(planted(40), planted(20, seed=1), CROPS)
+    # A measurement leaves no trace in what is trained.
+    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))

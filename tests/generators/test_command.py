@@ -9,8 +9,8 @@ import pytest
 
 import generators
 from generators.command import ranges
+from generators.options import CommandGenerator
 from pipeline.errors import UserError
-from pipeline.params import CommandGenerator
 
 WRITE = """
 from PIL import Image

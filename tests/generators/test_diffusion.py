@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import generators
 from generators import diffusion
 from generators.base import file_sha256
+from generators.options import DiffusersGenerator
 from pipeline.errors import RetryLater, UserError
-from pipeline.params import DiffusersGenerator
 
 
 def options(source, **changes):

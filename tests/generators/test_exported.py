@@ -12,8 +12,8 @@ from torch import nn
 import generators
 from generators.base import file_sha256, latents
 from generators.exported import check_archive
+from generators.options import ExportedGenerator
 from pipeline.errors import UserError
-from pipeline.params import ExportedGenerator
 
 
 class Small(nn.Module):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import generators
+from generators.options import FolderGenerator
 from pipeline import images
 from pipeline.errors import UserError
-from pipeline.params import FolderGenerator
 
 
 def options(folder, count=5, **changes):

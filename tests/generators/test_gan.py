@@ -8,8 +8,8 @@ from safetensors.torch import load, save
 
 import generators
 from generators.base import file_sha256
+from generators.options import WeightsGenerator
 from pipeline.errors import UserError
-from pipeline.params import WeightsGenerator
 
 
 def options(path, adapter="dcgan"):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import generators
+from generators.options import PackageGenerator
 from generators.package import package_file
 from pipeline.errors import UserError
-from pipeline.params import PackageGenerator
 
 CARD = Path(__file__).parents[2] / "generators" / "cards" / "gan_face_generate.json"
 

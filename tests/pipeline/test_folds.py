@@ -12,14 +12,25 @@ import pytest
 from pipeline import folds, manifest
 from pipeline.errors import UserError
 
+ELSEWHERE = {
+    "orl": {"source": "orl"},
+    "elsewhere": {"source": "folder", "path": "-", "use": "test"},
+}
+TWO = {name: {"source": "folder", "path": "-"} for name in ("one", "two")}
+FAKES = {"adapter": "folder", "weights": "-", "images": 40}
+WITH_WILD = {
+    "a": FAKES | {"family": "y"},
+    "b": FAKES | {"family": "z"},
+    "wild": FAKES | {"family": "y", "use": "test"},
+}
 HELD_OUTS = ["a", "b", "c", "none", "family:x", "family:y"]
 
 
 @pytest.mark.parametrize("held_out", HELD_OUTS)
 def test_train_and_valid_hold_no_held_out_and_no_test_image(small_profile, held_out):
     params, folder = small_profile()
-    fold = folds.load(params, held_out, folder)
-    frames = {name: manifest.read(folder / name) for name in ("real", "a", "b", "c")}
+    fold = folds.load(params, folder).fold(held_out)
+    frames = {name: manifest.read(folder / name) for name in ("real_orl", "a", "b", "c")}
     out = {"a": "a", "b": "b", "c": "c", "none": "", "family:x": "c", "family:y": "ab"}[held_out]
     for part, split in ((fold.train, "train"), (fold.valid, "valid")):
         wanted = {
@@ -30,7 +41,7 @@ def test_train_and_valid_hold_no_held_out_and_no_test_image(small_profile, held_
         }
         assert set(part.ids) == wanted and len(part.ids) == len(wanted)
         assert not set(part.generators) & set(out)
-        assert (part.labels == (part.generators != "real")).all()
+        assert (part.labels == (part.generators != "real:orl")).all()
     tested = {i for f in frames.values() for i in f.loc[f["split"] == "test", "image_id"]}
     assert set(fold.test.ids) == tested
     assert not tested & (set(fold.train.ids) | set(fold.valid.ids))
@@ -38,7 +49,7 @@ def test_train_and_valid_hold_no_held_out_and_no_test_image(small_profile, held_
 
 def test_pixels_belong_to_their_ids(small_profile):
     params, folder = small_profile(channels=3)
-    fold = folds.load(params, "b", folder)
+    fold = folds.load(params, folder).fold("b")
     frame = manifest.read(folder / "a").set_index("image_id")
     for i in np.flatnonzero(fold.train.generators == "a")[:3]:
         expected = manifest.pixels(frame.loc[[fold.train.ids[i]]])[0]
@@ -46,13 +57,66 @@ def test_pixels_belong_to_their_ids(small_profile):
     assert fold.train.pixels.shape[1:] == (32, 32, 3)
 
 
-def test_other_collections_are_tested_and_never_learned(small_profile):
-    other = {"elsewhere": {"path": "-", "crop": "center"}}
-    params, folder = small_profile(other_reals=other)
-    fold = folds.load(params, "a", folder)
-    mine = fold.test.generators == "real:elsewhere"
-    assert mine.sum() == 40 and not fold.test.labels[mine].any()
-    assert "real:elsewhere" not in {*fold.train.generators, *fold.valid.generators}
+def test_what_is_for_testing_only_is_tested_and_never_learned(small_profile):
+    params, folder = small_profile(photographs=ELSEWHERE, generators=WITH_WILD)
+    assert params.folds() == ("a", "b", "none")  # of either family one is for training
+    for held_out in params.folds():
+        fold = folds.load(params, folder).fold(held_out)
+        for name, label in (("real:elsewhere", 0), ("wild", 1)):
+            mine = fold.test.generators == name
+            assert mine.sum() == 40 and (fold.test.labels[mine] == label).all()
+            assert name not in {*fold.train.generators, *fold.valid.generators}
+
+
+@pytest.mark.parametrize("name", ["real:elsewhere", "wild"])
+def test_images_of_another_split_are_refused_where_a_source_is_for_testing_only(
+    small_profile, name
+):
+    params, folder = small_profile(photographs=ELSEWHERE, generators=WITH_WILD)
+    place = folder / folds.sources(params)[name]
+    rows = manifest.read_part(manifest.part_path(place, 0)).to_pylist()
+    rows[7]["split"] = "train"
+    manifest.write_part(manifest.part_path(place, 0), rows)
+    with pytest.raises(UserError, match=f"1 images of {name} .*`use: test`; run dvc repro"):
+        folds.load(params, folder)
+
+
+def test_a_collection_held_out_is_neither_learned_nor_selected_on(small_profile):
+    params, folder = small_profile(photographs=TWO, fit={"seeds": [0], "together": True})
+    corpus = folds.load(params, folder)
+    every = {"real:one", "real:two", "a", "b", "c"}
+    out = {
+        "none": set(), "a": {"a"}, "family:y": {"a", "b"}, "real:two": {"real:two"},
+        "b+real:one": {"b", "real:one"},
+    }  # fmt: skip
+    assert set(out) < set(params.folds()) and len(params.folds()) == 3 + 1 + 1 + 2 + 6
+    for held_out, names in out.items():
+        fold = corpus.fold(held_out)
+        assert set(fold.train.generators) == set(fold.valid.generators) == every - names
+        assert set(fold.test.generators) == every
+        assert len(fold.test) == 5 * 10
+
+
+@pytest.mark.parametrize("held_out", ["real:orl", "a+real:orl"])
+def test_the_only_collection_cannot_be_held_out(small_profile, held_out):
+    params, folder = small_profile(photographs=ELSEWHERE)
+    with pytest.raises(UserError, match="leaves no collection of photographs to train on"):
+        folds.load(params, folder).fold(held_out)
+
+
+def test_files_are_named_by_what_is_held_out_and_no_two_alike(small_profile):
+    params, _ = small_profile(photographs=TWO, fit={"seeds": [0], "together": True})
+    names = [folds.file_name(held_out) for held_out in params.folds()]
+    assert len(set(names)) == len(names) and not set("".join(names)) & set(":+")
+    assert folds.file_name("a+real:one") == "a-real-one"
+
+
+def test_persons_are_known_where_the_manifest_names_them(small_profile):
+    params, folder = small_profile()
+    test = folds.load(params, folder).fold("a").test
+    assert (test.identities[test.labels == 1] == "").all()
+    assert list(test.identities[test.labels == 0][:2]) == ["3", "7"]
+    assert list(test.subset(test.labels == 0).identities[:2]) == ["3", "7"]
 
 
 def test_folders_that_params_do_not_name_are_not_read(small_profile):
@@ -60,14 +124,14 @@ def test_folders_that_params_do_not_name_are_not_read(small_profile):
     before = folds.index(params, folder)
     shutil.copytree(folder / "a", folder / "forgotten")
     assert folds.index(params, folder) == before
-    assert "forgotten" not in folds.load(params, "none", folder).test.generators
+    assert "forgotten" not in folds.load(params, folder).fold("none").test.generators
 
 
 def test_reads_are_described_by_what_the_manifests_say(small_profile):
     params, folder = small_profile()
-    fold = folds.load(params, "c", folder)
+    fold = folds.load(params, folder).fold("c")
     reads = fold.describe_reads(fold.train.ids)
-    assert reads["counts"] == {name: {"train": 20} for name in ("a", "b", "real")}
+    assert reads["counts"] == {name: {"train": 20} for name in ("a", "b", "real:orl")}
     text = "\n".join(sorted(fold.train.ids))
     assert reads["digest"] == hashlib.sha256(text.encode()).hexdigest()
     assert fold.describe_reads(fold.train.ids[::-1]) == reads
@@ -78,7 +142,7 @@ def test_reads_are_described_by_what_the_manifests_say(small_profile):
 
 def test_an_id_that_is_none_of_the_fold_is_one_line(small_profile):
     params, folder = small_profile()
-    fold = folds.load(params, "c", folder)
+    fold = folds.load(params, folder).fold("c")
     with pytest.raises(UserError, match=r"1 of 2 image ids .*none of the fold.*foreign-7") as error:
         fold.describe_reads(np.array([fold.train.ids[0], "foreign-7"]))
     assert "\n" not in str(error.value)
@@ -100,23 +164,23 @@ def test_ids_that_occur_twice_are_an_error(small_profile):
     params, folder = small_profile()
     shutil.copy(manifest.part_path(folder / "a", 0), manifest.part_path(folder / "b", 0))
     with pytest.raises(UserError, match="40 image ids occur twice"):
-        folds.load(params, "c", folder)
+        folds.load(params, folder).fold("c")
 
 
 def test_images_of_another_size_are_an_error(small_profile):
     params, folder = small_profile()
     faces = params.faces.model_copy(update={"size": 64})
     with pytest.raises(UserError, match="not 64x64"):
-        folds.load(params.model_copy(update={"faces": faces}), "a", folder)
+        folds.load(params.model_copy(update={"faces": faces}), folder)
 
 
 def test_a_split_without_fakes_is_an_error(small_profile):
     params, folder = small_profile(count=3)
-    with pytest.raises(UserError, match="holds no image"):
-        folds.load(params, "a", folder)
+    with pytest.raises(UserError, match="split test of held-out a holds 0 photographs and 0 fakes"):
+        folds.load(params, folder).fold("a")
 
 
 def test_unknown_held_out_is_an_error_that_lists_the_known(small_profile):
     params, folder = small_profile()
     with pytest.raises(UserError, match="'d' is unknown; expected one of none, a, b, c, family:y"):
-        folds.load(params, "d", folder)
+        folds.load(params, folder).fold("d")

@@ -11,22 +11,22 @@ import yaml
 
 from pipeline import params
 from pipeline.errors import UserError
+from pipeline.images import Jpeg
 
 DCGAN = {"adapter": "dcgan", "family": "dcgan", "weights": "a.safetensors", "images": 10}
 VALUES: dict[str, Any] = {
     "profile": "orl",
     "seed": 1,
     "faces": {
-        "source": "orl",
         "size": 64,
         "channels": 1,
-        "crop": "center",
+        "finish": "none",
         "min_side": 32,
         "max_broken": 0.02,
         "split": {"train": 0.65, "valid": 0.15, "test": 0.2},
         "rows_per_part": 200,
     },
-    "other_reals": {},
+    "photographs": {"orl": {"source": "orl"}},
     "sample": {"rows_per_part": 200},
     "generators": {
         "dcgan": DCGAN,
@@ -77,12 +77,20 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("faces.size", "big", "faces.size: input should be a valid integer"),
         ("faces.channels", 2, "faces.channels: input should be 1 or 3, not 2"),
         ("faces.max_broken", 2, "faces.max_broken: "),
-        ("faces.source", "disk", "faces.source: input should be 'orl', 'folder' or 'hub'"),
-        ("faces.source", "folder", "faces: source folder needs `path`"),
-        ("faces.path", "photographs", "faces: source orl takes no `path`; remove it"),
-        ("faces.crop", "centre", "faces.crop: 'centre'; expected center, full, or four"),
-        ("faces.crop", [0, 0, 1], "faces.crop: [0, 0, 1]; expected center, full, or four"),
-        ("faces.crop", [0.5, 0, 0.5, 1], "0 <= left < right <= 1"),
+        ("faces.finish", GONE, "faces.finish: missing key"),
+        ("faces.finish", "jpeg", "faces.finish: 'jpeg'; expected none, or {jpeg: <1 to 100>"),
+        ("faces.finish", {"jpeg": 0}, "faces.finish: {'jpeg': 0}; expected none, or"),
+        ("faces.finish", {"jpeg": 90, "subsampling": 422}, "subsampling: <420 or 444>"),
+        ("faces.finish", {"jpeg": 90, "quality": 1}, "faces.finish: {'jpeg': 90, 'quality': 1}"),
+        ("photographs", {}, "photographs: expected at least 1 collection of use: train"),
+        ("photographs.orl.use", "test", "photographs: expected at least 1 collection of use"),
+        ("photographs.orl.use", "valid", "photographs.orl.use: input should be 'train' or 'test'"),
+        ("photographs.orl.source", "disk", "orl.source: input should be 'orl', 'folder' or 'hub'"),
+        ("photographs.orl.source", "folder", "photographs.orl: source folder needs `path`"),
+        ("photographs.orl.path", "a", "photographs.orl: source orl takes no `path`; remove it"),
+        ("photographs.orl.crop", "centre", "orl.crop: 'centre'; expected center, full, or four"),
+        ("photographs.orl.crop", [0, 0, 1], "orl.crop: [0, 0, 1]; expected center, full, or"),
+        ("photographs.orl.crop", [0.5, 0, 0.5, 1], "0 <= left < right <= 1"),
         ("faces.split.test", 0.5, "faces.split: train + valid + test is 1.3; expected 1"),
         ("generators.dcgan.adapter", "gan", "generators.dcgan.adapter: unknown 'gan'; expected"),
         ("generators.dcgan.adapter", GONE, "generators.dcgan.adapter: missing key"),
@@ -92,10 +100,8 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("generators.dcgan", None, "generators.dcgan: expected a block of keys, not None"),
         ("generators.My-GAN", DCGAN, "generators.My-GAN: string should match pattern"),
         ("generators.none", DCGAN, "generators.none: the name is taken"),
-        ("generators.families", DCGAN, "generators.families: the name is taken"),
         ("generators.real", DCGAN, "generators.real: the name is taken"),
         ("generators", {"dcgan": DCGAN}, "generators: leave-one-out needs at least 2"),
-        ("other_reals", {"real": {"path": "a", "crop": "full"}}, "other_reals.real: the name is"),
         ("methods.dct.method", "svm", "methods.dct.method: unknown 'svm'; expected one of"),
         ("methods.dct.c", float("inf"), "methods.dct.c: input should be a finite number"),
         ("fit.seeds", [], "fit.seeds: tuple should have at least 1 item"),
@@ -114,7 +120,7 @@ def test_a_wrong_value_is_one_line_with_the_path_of_its_key(
 def test_a_generator_may_not_take_the_folder_of_another_collection() -> None:
     values = changed("generators.real_photos", DCGAN)
     params.parse(values)
-    values["other_reals"] = {"photos": {"path": "a", "crop": "full"}}
+    values["photographs"]["photos"] = {"source": "folder", "path": "a", "use": "test"}
     assert "generators.real_photos: the name is taken" in message_of(values)
 
 
@@ -155,9 +161,9 @@ def test_no_file_and_a_folder_are_user_errors(tmp_path: Path) -> None:
 
 def test_a_file_reads_as_its_values(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(changed("faces.crop", [0.1, 0, 0.9, 1])))
+    path.write_text(yaml.safe_dump(changed("photographs.orl.crop", [0.1, 0, 0.9, 1])))
     read = params.load(path)
-    assert read.faces.crop == (0.1, 0.0, 0.9, 1.0)
+    assert read.photographs["orl"].crop == (0.1, 0.0, 0.9, 1.0)
     assert read.generators["dcgan"].images == 10
 
 
@@ -210,6 +216,48 @@ def test_one_entry_more_makes_its_family_a_fold() -> None:
 def test_without_a_second_family_none_is_held_out() -> None:
     run = params.parse(changed("generators.pggan", GONE))
     assert run.family_held_outs() == () and run.folds() == ("dcgan", "wgan", "none")
+
+
+ANOTHER = {"source": "folder", "path": "a"}
+
+
+def test_of_two_collections_each_is_held_out_and_together_with_each_generator_if_asked() -> None:
+    values = changed("photographs.other", ANOTHER)
+    assert params.parse(values).folds()[-2:] == ("real:orl", "real:other")
+    assert params.parse(values).training("real:orl") == ("real:other", "dcgan", "wgan", "pggan")
+    values["fit"] = {"seeds": [0], "together": True}
+    run = params.parse(values)
+    assert run.folds()[5:] == (
+        "real:orl", "real:other", *(f"{g}+real:{c}" for g in ("dcgan", "wgan", "pggan")
+                                    for c in ("orl", "other")),
+    )  # fmt: skip
+    assert run.training("wgan+real:other") == ("real:orl", "dcgan", "pggan")
+    for wrong in ("wgan+orl", "stylegan+real:orl", "real:none", "family:dcgan+real:orl", "wgan+"):
+        with pytest.raises(UserError, match=r"is unknown; .* real:orl, real:other"):
+            run.training(wrong)
+
+
+def test_what_is_for_testing_only_is_in_no_training_and_is_not_held_out() -> None:
+    values = changed("photographs.other", {**ANOTHER, "use": "test"})
+    values["generators"]["wild"] = {**DCGAN, "use": "test"}
+    run = params.parse(values)
+    assert run.folds() == ("dcgan", "wgan", "pggan", "none", "family:dcgan")
+    for held_out in run.folds():
+        assert not {"wild", "real:other"} & {*run.training(held_out)}
+    for name in ("wild", "real:other", "dcgan+real:other"):
+        with pytest.raises(UserError, match="is unknown"):
+            run.training(name)
+    values["generators"] = {"dcgan": DCGAN, "wild": values["generators"]["wild"]}
+    assert "leave-one-out needs at least 2 generators of use: train" in message_of(values)
+
+
+def test_a_finish_is_none_or_a_jpeg() -> None:
+    assert params.parse(VALUES).faces.finish is None
+    for value in ({"jpeg": 90}, {"jpeg": 90, "subsampling": 420}):
+        run = params.parse(changed("faces.finish", value))
+        assert run.faces.finish == Jpeg(90, 420)
+        # And written down it is read again.
+        assert params.parse(run.model_dump(mode="json")) == run
 
 
 SETS = """

@@ -19,14 +19,17 @@ ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
 STEPS = {
     "width": 8,
-    "encoder_steps": 2,
+    "widths": (4, 8),
+    "crop": 16,
+    "steps": 2,
     "contrastive_steps": 2,
     "classifier_steps": 2,
     "batch": 8,
     "lr": 0.001,
+    "dimensions": 4,
 }
 
-COLOUR_ONLY = {"colour", "colour_rgb", "deepfd_residual"}
+COLOUR_ONLY = {"colour", "colour_rgb"}
 
 every_method = pytest.mark.parametrize("name", list(METHODS))
 
@@ -44,7 +47,7 @@ def tiny_options(name):
 @pytest.fixture
 def fold(small_profile, name):
     profile, folder = small_profile(channels=3 if name in COLOUR_ONLY else 1)
-    return folds.load(profile, "c", folder)
+    return folds.load(profile, folder).fold("c")
 
 
 @every_method
@@ -92,9 +95,10 @@ def test_an_unknown_method_is_an_error_that_lists_the_known():
         load_method("oracle")
 
 
-def test_spectral_methods_do_not_import_torch():
+def test_methods_on_fixed_features_do_not_import_torch():
     code = (
         "import sys; from benchmarks.methods import load_method; "
-        "load_method('spectrum'); load_method('dct'); sys.exit('torch' in sys.modules)"
+        "[load_method(name) for name in ('spectrum', 'dct', 'srm', 'one_class')]; "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,7 +1,5 @@
 """What faithful, deepfd and plain must all do."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -9,21 +7,26 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.methods import load_method
 from deepfd import data
-from deepfd import train as training
-from pipeline import params
+from deepfd.options import DeepFD, Faithful, Npr, Plain
 from pipeline.errors import UserError
 
-NET = {"width": 8, "batch": 16, "lr": 0.005, "validate_every": 20}
+SLIM = {"widths": (8, 16), "crop": 16, "batch": 16, "lr": 0.01}
 OPTIONS = {
     # The authors' rate falls early, so on few steps theirs begins higher.
-    "faithful": params.Faithful(
-        method="faithful", contrastive_steps=8, classifier_steps=72, **NET | {"lr": 0.01}
+    "faithful": Faithful(
+        method="faithful", width=8, contrastive_steps=8, classifier_steps=72, batch=16, lr=0.01,
+        validate_every=20,
     ),
-    "deepfd": params.DeepFD(method="deepfd", contrastive_steps=10, classifier_steps=70, **NET),
-    "plain": params.Plain(method="plain", classifier_steps=80, **NET),
-}
+    "deepfd": DeepFD(method="deepfd", steps=80, **SLIM),
+    "plain": Plain(method="plain", steps=80, **SLIM),
+    "npr": Npr(method="npr", width=8, steps=60, batch=16, lr=0.005, crop=32),
+}  # fmt: skip
 SHORT = {
-    name: one.model_copy(update={"contrastive_steps": 3 * (name != "plain"), "classifier_steps": 6})
+    name: one.model_copy(
+        update={"contrastive_steps": 3, "classifier_steps": 6}
+        if name == "faithful"
+        else {"steps": 9}
+    )
     for name, one in OPTIONS.items()
 }
 every_method = pytest.mark.parametrize("name", list(OPTIONS))
@@ -67,14 +70,15 @@ def test_the_same_seed_gives_the_same_bits_also_after_save_and_load(
     loaded = method.load(tmp_path)
     assert isinstance(loaded, method)
     assert loaded.about == first.about
-    assert loaded.about["rule"] == training.RULE
     np.testing.assert_array_equal(loaded.score(test), scores)
 
 
 @every_method
-def test_neither_labels_of_valid_nor_its_pixels_change_what_is_trained(name, planted, monkeypatch):
+def test_neither_labels_of_valid_nor_its_pixels_change_what_is_trained(name, planted):
     """Only which checkpoint is kept may depend on valid: with one checkpoint, nothing does."""
-    options = SHORT[name].model_copy(update={"validate_every": 1000})
+    options = SHORT[name]
+    if name == "faithful":
+        options = options.model_copy(update={"validate_every": 1000})
     test = planted(10, seed=2).pixels
     one, other = (
         load_method(name).fit(planted(40), planted(20, seed=seed), options, seed=0).score(test)
@@ -83,41 +87,48 @@ def test_neither_labels_of_valid_nor_its_pixels_change_what_is_trained(name, pla
     np.testing.assert_array_equal(one, other)
 
 
-def test_plain_sees_the_images_of_deepfd_in_the_same_order_and_augmentation(planted, monkeypatch):
+def test_plain_sees_the_crops_of_deepfd_in_the_same_order(planted, monkeypatch):
     seen = {"deepfd": [], "plain": []}
-    inputs = training._Source.inputs
+    cut = data.Crops.cut
     for name, found in seen.items():
         monkeypatch.setattr(
-            training._Source,
-            "inputs",
-            lambda self, at, found=found: found.append(inputs(self, at)) or found[-1],
+            data.Crops,
+            "cut",
+            lambda *args, found=found: found.append(cut(*args)) or found[-1],
         )
         load_method(name).fit(planted(40), planted(20, seed=1), SHORT[name], seed=0)
-    # SHORT has 3 + 6 steps for deepfd and 6 for plain.
-    for one, other in zip(seen["deepfd"], seen["plain"], strict=False):
-        assert torch.equal(one, other)
-    assert (len(seen["deepfd"]), len(seen["plain"])) == (9, 6)
+    assert len(seen["deepfd"]) == len(seen["plain"]) == 9
+    assert all(map(torch.equal, *seen.values()))
 
 
-def test_deepfd_without_its_contrastive_loss_is_plain_bit_for_bit(planted):
+@pytest.mark.parametrize("off", [{"contrast": "none"}, {"contrast_weight": 0.0}])
+def test_deepfd_without_its_contrastive_loss_is_plain(planted, off):
     folds, test = (planted(40), planted(20, seed=1)), planted(10, seed=2).pixels
-    values = SHORT["plain"].model_dump() | {"method": "deepfd"}
-    off = load_method("deepfd").fit(*folds, params.DeepFD(**values), seed=0).score(test)
+    options = SHORT["deepfd"].model_copy(update=off)
+    found = load_method("deepfd").fit(*folds, options, seed=0).score(test)
     plain = load_method("plain").fit(*folds, SHORT["plain"], seed=0).score(test)
-    np.testing.assert_array_equal(off, plain)
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-7)
 
 
 def test_plain_cannot_be_given_a_contrastive_loss():
-    with pytest.raises(ValueError, match="contrastive_weight"):
-        params.Plain(method="plain", classifier_steps=1, contrastive_weight=0.1, **NET)
+    with pytest.raises(ValueError, match="contrast"):
+        Plain(method="plain", steps=1, contrast="margin", **SLIM)
 
 
-def test_faithful_pairs_bear_their_own_labels(planted, monkeypatch):
+def test_faithful_pairs_bear_their_own_labels(planted):
     """The authors' code took each pair's label from another batch; here they belong together."""
     fold = planted(40)
-    batches = data.pair_batches(fold, 8, seed=0)
-    for first, second, same in itertools.islice(batches, 5):
+    for first, second, same in data.pair_batches(fold, 5, 8, seed=0):
         assert ((fold.labels[first] == fold.labels[second]) == same.numpy()).all()
+
+
+@every_method
+def test_the_mean_of_the_evidence_is_the_logit_of_the_score(name, planted):
+    model = load_method(name).fit(planted(40), planted(20, seed=1), SHORT[name], seed=0)
+    pixels = planted(20, seed=2).pixels
+    scores = model.score(pixels)
+    mean = model.evidence(pixels).mean(axis=(1, 2))
+    np.testing.assert_allclose(mean, np.log(scores / (1 - scores)), rtol=1e-4, atol=1e-4)
 
 
 @every_method

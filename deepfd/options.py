@@ -1,0 +1,87 @@
+"""What params.yaml can say of a learned method. Neither torch nor anything slow is imported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline.options import Fraction, Model, Seeds
+
+FrontName = Literal["none", "highpass", "neighbours", "median", "srm", "npr"]
+
+
+class Learned(Model):
+    """What every method that trains a network is told."""
+
+    batch: Annotated[int, Field(ge=4, multiple_of=2)]
+    lr: PositiveFloat
+    # Number format of the maps; `auto` measures which is faster here (deepfd/precision.py).
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    # Seeds of this method where they are not those of `fit.seeds`.
+    seeds: Seeds | None = None
+
+
+class Faithful(Learned):
+    """The authors' network and schedule: two-image pairs, step learning rate, whole pictures."""
+
+    method: Literal["faithful"]
+    width: PositiveInt = 96
+    contrastive_steps: NonNegativeInt
+    classifier_steps: PositiveInt
+    margin: PositiveFloat = 0.5
+    validate_every: PositiveInt = 50
+
+
+class Treatment(Model):
+    """What a share of the training pictures of both classes meets at random (deepfd/treatment.py).
+
+    The draw knows nothing of a picture's class.
+    """
+
+    # Share of the pictures of a batch that are treated ones.
+    share: Fraction = 0.75
+    # How many treated copies of each training picture there are to draw from.
+    variants: PositiveInt = 2
+    # Probability of being made soft: shrunk to 30-50 px of 64, or strongly blurred.
+    soft: Fraction = 0.25
+    # Quality of the JPEG that every copy meets at the end with this probability.
+    jpeg: Fraction = 0.5
+
+
+class DeepFD(Learned):
+    """D1 on a fixed residual front, trained on crops; the contrastive loss beside cross-entropy."""
+
+    method: Literal["deepfd"]
+    steps: PositiveInt
+    weight_decay: NonNegativeFloat = 1e-3
+    front: FrontName = "highpass"
+    # Channels of each residual block; from the second block on, each halves the map.
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (16, 32, 64)
+    # Stride of the first convolution: 1 keeps the full resolution.
+    stride: PositiveInt = 1
+    # Side of the random crops it is trained on, in pixels; whole pictures where it is their size.
+    crop: Annotated[int, Field(ge=8)] = 16
+    # The contrastive loss on L2-normalised features: the paper's with a margin, or the supervised
+    # contrastive one (Khosla et al. 2020), by this weight beside cross-entropy from the first step.
+    contrast: Literal["none", "margin", "supervised"] = "supervised"
+    contrast_weight: NonNegativeFloat = 0.1
+    margin: PositiveFloat = 1.0
+    temperature: PositiveFloat = 0.1
+    treatment: Treatment | None = None
+
+
+class Plain(DeepFD):
+    """The same network, steps, images and order; cross-entropy only."""
+
+    method: Literal["plain"]
+    contrast: Literal["none"] = "none"
+
+
+class Npr(Plain):
+    """Neighbouring pixel relationships and the first layers of ResNet-50, cross-entropy only."""
+
+    method: Literal["npr"]
+    front: Literal["npr"] = "npr"
+    width: PositiveInt = 64
+    crop: Annotated[int, Field(ge=8)] = 64
