@@ -1,6 +1,7 @@
 """Closures: on small made-up packages, on a copy of this project, and against what really runs."""
 
 import ast
+import inspect
 import json
 import shutil
 import sys
@@ -305,7 +306,8 @@ class Watch:
         found = set()
         for one in self.codes:
             path = Path(one.co_filename)
-            if one.co_name == "<module>" or not path.is_relative_to(ROOT):
+            # Bodies of modules and classes are run by the import, whoever uses what is in them.
+            if not one.co_flags & inspect.CO_OPTIMIZED or not path.is_relative_to(ROOT):
                 continue
             module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
             module = module.removesuffix(".__init__")
