@@ -12,6 +12,8 @@ import yaml
 from generators import sample as stage
 from pipeline import manifest
 from pipeline.errors import UserError
+from pipeline.images import Jpeg
+from pipeline.images import finished as image_finish
 
 
 @pytest.fixture
@@ -121,6 +123,32 @@ def test_another_spec_makes_every_part_again(entry, make_params, gan_weights, tm
     ):
         _, run = make_params({"a": entry(**change)})
         assert stage.sample("a", run, tmp_path / "a") == (20, 20)
+
+
+def test_a_generator_for_testing_only_has_test_images_only_and_none_is_made_again(
+    entry, make_params, tmp_path
+):
+    _, run = make_params({"a": entry(images=40)})
+    stage.sample("a", run, tmp_path / "a")
+    before = manifest.read(tmp_path / "a")
+    others = {"b": entry(), "c": entry()}
+    _, run = make_params({"a": entry(images=40, use="test"), **others})
+    assert stage.sample("a", run, tmp_path / "a") == (40, 0)
+    after = manifest.read(tmp_path / "a")
+    assert set(after["split"]) == {"test"} and list(after["sha256"]) == list(before["sha256"])
+
+
+def test_another_finish_makes_every_image_again_and_finishes_it(entry, make_params, tmp_path):
+    _, run = make_params({"a": entry()})
+    stage.sample("a", run, tmp_path / "a")
+    before = manifest.read(tmp_path / "a")
+    faces = run.faces.model_copy(update={"finish": Jpeg(75)})
+    finished = run.model_copy(update={"faces": faces})
+    assert stage.sample("a", finished, tmp_path / "a") == (20, 20)
+    after = manifest.read(tmp_path / "a")
+    for old, new in zip(manifest.pixels(before), manifest.pixels(after), strict=True):
+        assert np.array_equal(new, image_finish(old, Jpeg(75))) and (new != old).any()
+    assert set(before["spec"]).isdisjoint(after["spec"])
 
 
 def test_another_family_relabels_without_sampling(entry, make_params, tmp_path):

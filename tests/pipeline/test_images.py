@@ -104,6 +104,33 @@ def test_photographs_and_fakes_of_the_same_content_get_the_same_pixels(
     np.testing.assert_array_equal(real, fake[0])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("native", [32, 48])
+def test_both_classes_are_finished_last_by_the_same_jpeg(native: int, channels: int) -> None:
+    content, finish = noise(native, native, channels), images.Jpeg(75)
+    photograph = images.to_pil(content)
+    real = images.to_pixels(photograph, 32, channels, "center", finish)
+    fake = images.generated_to_pixels(images.to_unit(content[None]), 32, channels, finish)[0]
+    np.testing.assert_array_equal(real, fake)
+    plain = images.to_pixels(photograph, 32, channels)
+    buffer = io.BytesIO()
+    images.to_pil(plain).save(buffer, "JPEG", quality=75, subsampling="4:2:0")
+    np.testing.assert_array_equal(real, images.decode_png(buffer.getvalue()))
+    assert (real != plain).any() and real.dtype == np.uint8
+
+
+def test_a_finish_keeps_or_halves_chroma_and_is_nearer_at_a_higher_quality() -> None:
+    pixels = noise(32, 32, 3)
+
+    def error(*finish: int) -> float:
+        return float(
+            np.abs(images.finished(pixels, images.Jpeg(*finish)).astype(int) - pixels).mean()
+        )
+
+    assert error(95, 444) < error(90, 444) < error(90, 420)
+    np.testing.assert_array_equal(images.finished(pixels, None), pixels)
+
+
 def test_grey_stays_the_same_grey_through_three_channels() -> None:
     grey = noise(16, 16, 1)
     three = images.to_pixels(images.to_pil(grey), 16, 3)
