@@ -260,7 +260,7 @@ OTHER_LINE = METHOD_LINE.replace('"spectrum"', '"another"')
 
 
 EDITS = [
-    ("generators/pggan.py", "x.float().square()", "x.double().square()", {"pggan"}),
+    ("generators/pggan.py", "WIDTHS = (8, 8, 4, 2, 1)", "WIDTHS = (8, 8, 4, 2, 2)", {"pggan"}),
     ("generators/pggan.py", "x.float().var(0", "x.double().var(0", set()),  # of its critic
     ("generators/dcgan.py", "(8, 4), (4, 2), (2,", "(8, 5), (5, 2), (2,", {"dcgan", "wgan"}),
     ("generators/base.py", '"""Draw standard normal noise', '"""Draw normal noise', set()),
