@@ -23,7 +23,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from benchmarks import workers
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
-from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
+from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, model_path, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd import calibrate
@@ -224,7 +223,6 @@ class Run:
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
             "code": code_digest(self.options.method),
-            "libraries": {library: version(library) for library in LIBRARIES},
         }
 
     @property
