@@ -311,7 +311,7 @@ def main() -> None:
     if args.profile not in (None, profile):
         raise UserError(
             f"params.yaml is profile {profile}, expected {args.profile}: its photographs are "
-            f"needed; switch: python -m pipeline.profile {args.profile}"
+            f"needed; switch: python -m pipeline.operate.profile {args.profile}"
         )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name

@@ -1,4 +1,4 @@
-"""Switch profiles: `python -m pipeline.profile celeba --faces PATH`, which make calls.
+"""Switch profiles: `python -m pipeline.operate.profile celeba --faces PATH`, which make calls.
 
 The active profile is params.yaml with dvc.lock and the small outputs that DVC does not cache. Every
 other one lies parked in profiles/<name>/ under the same paths. So each value exists once: a switch
@@ -21,9 +21,10 @@ from typing import Any
 
 import yaml
 
-from pipeline import dag, growth, params
+from pipeline import params
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import write_atomic
+from pipeline.operate import dag, growth
 
 PARKED = Path("profiles")
 LOCK = Path("dvc.lock")
@@ -178,7 +179,7 @@ def _park(name: str) -> None:
         if not target.exists():
             shutil.rmtree(fresh, ignore_errors=True)
             for path in (params.PATH, LOCK, *small):
-                if path.exists():
+                if path.is_file():  # data/code, a folder, is written anew by every dvc repro
                     (fresh / path).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, fresh / path)
             fresh.rename(target)
@@ -186,7 +187,8 @@ def _park(name: str) -> None:
             if out.use_cache and out.hash_info and out.exists and not out.changed_cache():
                 out.remove()
     for path in (LOCK, *small):
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
 
 
 def _take_out(name: str, text: str) -> None:
@@ -268,7 +270,7 @@ def missing_packages() -> list[str]:
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Switch, or list what is to be installed."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.operate.profile", description=__doc__)
     parser.add_argument("name", nargs="?", help="the profile; the active one by default")
     parser.add_argument(
         "--faces",
