@@ -29,6 +29,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -291,10 +292,10 @@ class Run:
         prepare = getattr(load_method(self.options.method), "prepare", None)
         if prepare:
             prepare(corpus, self.options, self.params.faces.finish)
+        context = multiprocessing.get_context("fork")
+        stopped = context.Event()
         with (
-            ProcessPoolExecutor(
-                workers, multiprocessing.get_context("fork"), _worker, (self,)
-            ) as pool,
+            ProcessPoolExecutor(workers, context, _worker, (self, stopped)) as pool,
             tqdm(total=len(tasks), desc=self.name, unit=" fits") as bar,
         ):
             futures = [pool.submit(_fit_in_worker, *task) for task in tasks]
@@ -303,7 +304,7 @@ class Run:
                     future.result()
                     bar.update()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stopped.set()  # what waits in the queue is not begun; what runs is waited for
                 raise
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
@@ -380,12 +381,13 @@ def _workers() -> int:
 
 
 _run: Run | None = None
+_stopped: Event | None = None
 
 
-def _worker(run: Run) -> None:
+def _worker(run: Run, stopped: Event) -> None:
     """Set a worker process up: one thread, and it ends with the process that forked it."""
-    global _run
-    _run = run
+    global _run, _stopped
+    _run, _stopped = run, stopped
     import torch
 
     torch.set_num_threads(1)
@@ -394,7 +396,8 @@ def _worker(run: Run) -> None:
 
 
 def _fit_in_worker(held_out: str, seed: int) -> None:
-    _run.fit(held_out, seed)
+    if not _stopped.is_set():
+        _run.fit(held_out, seed)
 
 
 def _scores_of(folder: Path, perturbation: str) -> Path:
