@@ -174,7 +174,7 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     # A family of two is a fold of its own, whose training is without both.
     folds = repo.results().set_index("held_out")["fold"].to_dict()
     assert (folds["family:one"], folds["family:two"]) == ("family:one", "two")
-    scores = pd.read_parquet(tmp_path / "scores/spectrum/others/family-one.parquet")
+    scores = pd.read_parquet(tmp_path / "scores/spectrum/family-one.parquet")
     splits = json.loads((tmp_path / "data/folds.json").read_text())
     n_train = sum(splits[name]["splits"]["train"] for name in ("real:orl", "two"))
     assert set(scores["held_out"]) == {"family:one"} and set(scores["n_train"]) == {n_train}
