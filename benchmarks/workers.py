@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ WORKERS = "DEEPFD_WORKERS"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _function: Callable[..., Any] | None = None
+_stopped: Event | None = None
 
 
 def count() -> int:
@@ -47,10 +49,10 @@ def count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def _set_up(function: Callable[..., Any]) -> None:
+def _set_up(function: Callable[..., Any], stopped: Event) -> None:
     """Set a worker up: one thread, and it ends with the process that forked it."""
-    global _function
-    _function = function
+    global _function, _stopped
+    _function, _stopped = function, stopped
     import torch
 
     torch.set_num_threads(1)
@@ -59,7 +61,8 @@ def _set_up(function: Callable[..., Any]) -> None:
 
 
 def _call(task: tuple[Any, ...]) -> None:
-    _function(*task)
+    if not _stopped.is_set():
+        _function(*task)
 
 
 def each(
@@ -74,11 +77,13 @@ def each(
         title: of the progress bar.
 
     Raises:
-        Exception: the first that a worker raises; what is not begun is not begun any more.
+        Exception: the first that a worker raises; what is not begun is not begun any more, and
+            what is begun is waited for.
     """
     fork = multiprocessing.get_context("fork")
+    stopped = fork.Event()
     with (
-        ProcessPoolExecutor(workers, fork, _set_up, (function,)) as pool,
+        ProcessPoolExecutor(workers, fork, _set_up, (function, stopped)) as pool,
         tqdm(total=len(tasks), desc=title, unit=" fits") as bar,
     ):
         futures = [pool.submit(_call, task) for task in tasks]
@@ -87,5 +92,5 @@ def each(
                 future.result()
                 bar.update()
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            stopped.set()  # (the pool cannot take back what waits at its workers' door)
             raise

@@ -348,8 +348,10 @@ def test_an_error_in_a_worker_stops_the_run_with_its_message(project, drawing, m
         fit.Run(params, "spectrum", "d").ahead(["c"])
     done = whole(fit.MODELS / "spectrum/c")
     assert "1" not in done and not fit.SCORES.exists()
-    # What nobody had begun was begun no more.
+    # What nobody had begun was begun no more, and nobody works on.
     assert len(done) < 15
+    time.sleep(0.7)
+    assert whole(fit.MODELS / "spectrum/c") == done
     monkeypatch.setattr(fit, "load_method", lambda name: drawing)
     assert list(run(params)["seed"].unique()) == list(range(16))
 
