@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
-SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
+SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
 .PHONY: help weights setup benchmark serve test test-long lint lock clean
 
@@ -28,21 +28,21 @@ setup: .venv/.installed
 # Photographs, fakes, fits, the matrix and the report; only what has changed is run.
 benchmark: setup
 	$(SWITCH)
-	@$(BIN)/python -m pipeline.profile --packages | xargs -r $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+	@$(BIN)/python -m pipeline.operate.profile --packages | xargs -r $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 	$(BIN)/dvc repro
 	$(BIN)/dvc metrics show --md
 
 # The generators' training, a pipeline of its own; goes on where it was stopped.
 weights: setup
 	$(SWITCH)
-	set -e; profile=$$($(BIN)/python -m pipeline.profile --active); \
+	set -e; profile=$$($(BIN)/python -m pipeline.operate.profile --active); \
 	$(BIN)/dvc repro --glob "generators/dvc.yaml:train@$$profile-*"; mkdir -p generators/weights/$$profile; \
 	for out in generators/runs/$$profile/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$$profile/;; esac; done
 
 # A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
 # make serve ARGS='--cron "0 3 * * *"'
 serve: setup
-	$(BIN)/python -m pipeline.serve $(ARGS)
+	$(BIN)/python -m pipeline.operate.serve $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest
@@ -60,6 +60,7 @@ lock:
 	echo '# Exact versions of everything installed: `make lock` writes this file from .venv.' > requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> requirements.lock
 
-# Removes everything the pipeline makes; keeps the environment and the generators' weights.
+# Removes everything the pipeline makes, which is what git ignores in these places; keeps the
+# environment, the generators' weights and the runs of `make weights`, which took hours.
 clean:
-	rm -rf data models scores dvclive benchmarks/report benchmarks/results.parquet .dvc/cache .dvc/tmp
+	git clean -fdXq -- data models scores dvclive benchmarks .dvc/cache .dvc/tmp

@@ -15,14 +15,19 @@ processes which that command starts, together; one of them writes. The recipe do
 from __future__ import annotations
 
 import argparse
-import hashlib
+import contextlib
+import ctypes
 import json
+import multiprocessing
 import os
 import platform
 import shlex
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
@@ -37,8 +43,10 @@ from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
+from deepfd import calibrate
 from deepfd.options import Learned
 from pipeline import folds
+from pipeline.code import digest_of_method as code_digest
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Corpus, Fold, Images, file_name
 from pipeline.manifest import write_atomic, write_table
@@ -47,27 +55,10 @@ from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
 LOGS = Path("dvclive")
-LAUNCH = "DEEPFD_LAUNCH"
+LAUNCH, WORKERS = "DEEPFD_LAUNCH", "DEEPFD_WORKERS"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
-# Params are in the recipe by value, and the wording of errors moves no score.
-NOT_CODE = (
-    "generators/options.py", "pipeline/options.py", "pipeline/params.py", "pipeline/photographs.py",
-    "pipeline/errors.py",
-)  # fmt: skip
-
-
-def code_digest() -> str:
-    """Digest of the project's code that this process has loaded, whatever else lies beside it."""
-    root = Path(__file__).parents[1]
-    loaded = {Path(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)}
-    digest = hashlib.sha256()
-    for package in ("benchmarks", "deepfd", "generators", "pipeline"):
-        for path in sorted(path for path in loaded if path.is_relative_to(root / package)):
-            name = path.relative_to(root).as_posix()
-            if name not in NOT_CODE:
-                digest.update(f"{name}\0{path.read_text()}\0".encode())
-    return digest.hexdigest()
 
 
 def seeds_of(params: Params, name: str) -> tuple[int, ...]:
@@ -148,6 +139,7 @@ def fit_seed(
         "note": shortfall(int(real.sum()), target),
         "valid_fpr": float((valid[real] >= threshold).mean()),
         "valid_recall": float((valid[~real] >= threshold).mean()),
+        "calibration": calibrate.fit(valid, fold.valid.labels),
     }
     reads = {
         "fit": fold.describe_reads(fold.train.ids),
@@ -228,15 +220,15 @@ class Run:
         self.params, self.name = params, name
         self.seeds = seeds_of(params, name)
         self._corpus = corpus
-        options = params.methods[name]
+        self.options = params.methods[name]
         self.base = {
             "method": name,
             # A seed more fits no finished one again.
-            "options": options.model_dump(mode="json", exclude={"seeds"}),
+            "options": self.options.model_dump(mode="json", exclude={"seeds"}),
             "base_seed": params.seed,
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
-            "code": code_digest(),
+            "code": code_digest(self.options.method),
             "libraries": {library: version(library) for library in LIBRARIES},
         }
 
@@ -247,34 +239,78 @@ class Run:
             self._corpus = folds.load(self.params)
         return self._corpus
 
+    def recipe(self, held_out: str, seed: int) -> dict[str, Any]:
+        """Return all that the detector of a fold and seed is a function of."""
+        return self.base | {"held_out": held_out, "seed": seed}
+
+    def missing(self, held_out: str) -> list[int]:
+        """Seeds of a fold that are not there, or of another recipe."""
+        home = model_path(self.name, held_out, 0).parent
+        return [s for s in self.seeds if not _is_done(home / str(s), self.recipe(held_out, s))]
+
+    def fit(self, held_out: str, seed: int, fold: Fold | None = None) -> Method:
+        """Fit one seed of a fold and score the clean test images; its folder appears whole."""
+        fold = fold or self.corpus.fold(held_out)
+        if not IS_MAIN:
+            return fit_model(self.params, self.name, held_out, seed, fold)
+        start, home = time.perf_counter(), model_path(self.name, held_out, 0).parent
+        place = home / f".{seed}.tmp"
+        shutil.rmtree(place, ignore_errors=True)
+        recipe = self.recipe(held_out, seed)
+        model = fit_seed(self.params, self.name, held_out, seed, fold, recipe, place)
+        values = score(model, fold.test.pixels)
+        table = score_rows(self.params, values, fold.test, TEST, CLEAN, len(fold.train), place)
+        write_table(_scores_of(place, CLEAN), table)
+        shutil.rmtree(home / str(seed), ignore_errors=True)
+        place.rename(home / str(seed))
+        tqdm.write(
+            f"fit: {self.name}, {held_out} held out, seed {seed}: {len(fold.train)} train, "
+            f"{len(fold.valid)} valid, {len(fold.test)} test, {time.perf_counter() - start:.1f} s",
+            file=sys.stderr,
+        )
+        return model
+
     def fold(self, held_out: str) -> None:
         """Fit every seed of a fold that is missing or out of date, then gather the scores."""
-        home = model_path(self.name, held_out, 0).parent
-        recipes = {seed: self.base | {"held_out": held_out, "seed": seed} for seed in self.seeds}
-        missing = [s for s, recipe in recipes.items() if not _is_done(home / str(s), recipe)]
-        fold = self.corpus.fold(held_out) if missing else None
-        if not IS_MAIN:
-            for seed in missing:
-                fit_model(self.params, self.name, held_out, seed, fold)
+        fold, models = None, {}
+        for seed in self.missing(held_out):
+            fold = fold or self.corpus.fold(held_out)
+            models[seed] = self.fit(held_out, seed, fold)
+        if IS_MAIN:
+            self.gather(held_out, fold, models)
+
+    def ahead(self, held_outs: Sequence[str]) -> None:
+        """Fit what is missing of several folds, a fit per core, each on one thread.
+
+        Small networks gain little from a second thread and much from a neighbour on the other core;
+        and a fit on one thread gives the same bits however many run beside it.
+        """
+        tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
+        workers = min(len(tasks), _workers())
+        if workers < 2:
             return
-        models = {}
-        for seed in missing:
-            start, place = time.perf_counter(), home / f".{seed}.tmp"
-            shutil.rmtree(place, ignore_errors=True)
-            models[seed] = fit_seed(
-                self.params, self.name, held_out, seed, fold, recipes[seed], place
-            )
-            values = score(models[seed], fold.test.pixels)
-            table = score_rows(self.params, values, fold.test, TEST, CLEAN, len(fold.train), place)
-            write_table(_scores_of(place, CLEAN), table)
-            shutil.rmtree(home / str(seed), ignore_errors=True)
-            place.rename(home / str(seed))
-            print(
-                f"fit: {self.name}, {held_out} held out, seed {seed}: {len(fold.train)} train, "
-                f"{len(fold.valid)} valid, {len(fold.test)} test, "
-                f"{time.perf_counter() - start:.1f} s",
-                file=sys.stderr,
-            )
+        corpus = self.corpus  # decoded before the fork, and shared by it
+        prepare = getattr(load_method(self.options.method), "prepare", None)
+        if prepare:
+            prepare(corpus, self.options, self.params.faces.finish)
+        with (
+            ProcessPoolExecutor(
+                workers, multiprocessing.get_context("fork"), _worker, (self,)
+            ) as pool,
+            tqdm(total=len(tasks), desc=self.name, unit=" fits") as bar,
+        ):
+            futures = [pool.submit(_fit_in_worker, *task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
+        """Score what is not scored yet, remove seeds that are not asked for, write the scores."""
+        home = model_path(self.name, held_out, 0).parent
         self._perturbed(held_out, home, fold, models)
         for other in home.iterdir():
             if other.name not in map(str, self.seeds):
@@ -291,7 +327,7 @@ class Run:
         self, held_out: str, home: Path, fold: Fold | None, models: dict[int, Method]
     ) -> None:
         """Score what is not scored yet; the test images are perturbed once for all seeds."""
-        method = load_method(self.params.methods[self.name].method)
+        method = load_method(self.options.method)
         for perturbation in self.params.perturbations:
             left = [s for s in self.seeds if not _scores_of(home / str(s), perturbation).is_file()]
             if not left:
@@ -322,6 +358,45 @@ class Run:
                     continue
                 if name.removesuffix(suffix) not in known | nested:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _workers() -> int:
+    """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
+
+    Raises:
+        UserError: DEEPFD_WORKERS is no number.
+    """
+    wanted = os.environ.get(WORKERS)
+    if wanted is not None:
+        if not wanted.isdigit() or not int(wanted):
+            raise UserError(f"{WORKERS} is {wanted!r}; expected a number of fits, 1 or more")
+        return int(wanted)
+    if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
+        return 1
+    import torch
+
+    # (torch.cuda is not asked: a process that has used a GPU cannot be forked.)
+    if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+_run: Run | None = None
+
+
+def _worker(run: Run) -> None:
+    """Set a worker process up: one thread, and it ends with the process that forked it."""
+    global _run
+    _run = run
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _fit_in_worker(held_out: str, seed: int) -> None:
+    _run.fit(held_out, seed)
 
 
 def _scores_of(folder: Path, perturbation: str) -> Path:
@@ -369,7 +444,9 @@ def main(argv: list[str] | None = None) -> None:
     if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Learned):
         launch([args.method, *args.held_out])
     every = Run(params, args.method, folds.data_digest(params))
-    for held_out in args.held_out or params.folds():
+    held_outs = args.held_out or params.folds()
+    every.ahead(held_outs)
+    for held_out in held_outs:
         every.fold(held_out)
     if IS_MAIN and not args.held_out:
         every.tidy()

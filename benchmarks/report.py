@@ -33,10 +33,11 @@ from benchmarks.scores import (
     scores_path,
 )
 from benchmarks.tables import Heat
-from pipeline import history, images
+from pipeline import images
 from pipeline.errors import one_line
 from pipeline.folds import MANIFESTS, file_name
 from pipeline.manifest import write_atomic
+from pipeline.operate import history
 from pipeline.params import Params
 from pipeline.params import load as load_params
 

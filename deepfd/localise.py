@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from deepfd.detector import Detector, Picture
+from deepfd.detector import Detector
 from pipeline import images
-from pipeline.errors import UserError
-from pipeline.manifest import write_atomic
 
 OPACITY = 0.6
 # Full colour from this difference of logits on (odds of 55 to 1): one scale for every picture, so
@@ -64,18 +60,3 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     opacity = OPACITY * np.abs(scaled)[..., None]
     mixed = under * (1 - opacity) + colours * opacity
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
-
-
-def write_overlay(detector: Detector, picture: Picture, path: Path) -> None:
-    """Write the heat map of one picture over its crop, as a PNG of the crop's own size.
-
-    Raises:
-        UserError: the picture cannot be read, or the map not be written.
-    """
-    pil = detector.open(picture)
-    heat = heat_maps(detector, detector.to_pixels(pil))[0]
-    box = images.crop_box(*pil.size, detector.crop)
-    try:
-        write_atomic(path, images.encode_png(np.asarray(overlay(pil.crop(box), heat))))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

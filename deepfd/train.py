@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -88,10 +89,7 @@ class CropLoss:
             copies = options.treatment.variants
             stacked = np.concatenate(
                 [stacked]
-                + [
-                    treated(train.pixels, train.ids, options.treatment, number, finish)
-                    for number in range(copies)
-                ]
+                + [treated(train, options.treatment, number, finish) for number in range(copies)]
             )
         self.pixels = data.to_tensor(stacked, device)
         self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)
@@ -328,7 +326,8 @@ def fit(
                 unit=" images",
                 smoothing=0.1,
                 mininterval=1,
-                disable=not writes,
+                # A worker's bar would be drawn over its neighbours'.
+                disable=not writes or multiprocessing.parent_process() is not None,
             )
         )
         network.train()

@@ -14,10 +14,6 @@ import torch
 
 from pipeline.errors import UserError
 
-# Bump when `latents` or the rounding of samples changes: every spec digest then changes with it.
-SAMPLING_VERSION = 1
-
-
 # From here on torch.load unpickles nothing but tensors, whoever calls it and with what arguments.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 

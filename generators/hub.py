@@ -1,29 +1,98 @@
-"""The progressive GANs of facebookresearch/pytorch_GAN_zoo, through torch.hub.
+"""The progressive GANs of facebookresearch/pytorch_GAN_zoo, without that repository's code.
 
-Unlike the other adapters this one runs its owner's code, hence `weights`, a card, pins the commit
-of the code (40 hex digits) as well as address and digest of the weights. The weights are read with
-weights_only=True and one class of that code allowed, the plain record of the training settings.
+Its entry `PGAN` builds generator, critic and optimisers, which today's torch refuses (`betas` of an
+int and a float). What makes pictures is the generator alone, and it is small: `GNet` below has the
+layers and names of its namesake there (BSD-3-Clause, models/networks/progressive_conv_net.py), is
+built from the settings inside the checkpoint, and gets the checkpoint's moving average. The weights
+are read with weights_only=True; the record of settings comes as a class without any code.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from generators.base import device, file_sha256, latents, load_card, own_noise_only
+from generators.base import device, file_sha256, latents, load_card
 from generators.options import HubGenerator
+from generators.pggan import pixel_norm
 from pipeline.errors import RetryLater, UserError
 
 ATTEMPTS = 3
 WAIT_SECONDS = 2.0
+# The activation of the last layer goes by the loss: linear for these, tanh for the others.
+LINEAR_LOSSES = ("WGANGP", "WGANGP2", "Logistic")
+TANH_LOSSES = ("MSE", "DCGAN")
+
+
+class Settings:
+    """What the checkpoint says of its network: a record of that repository, read as plain values.
+
+    Attributes:
+        latentVectorDim, depthScale0, depthOtherScales, dimOutput, leakyReluLeak, equalizedlR,
+        perChannelNormalization, alpha, lossCriterion, categoryVectorDim: as there.
+    """
+
+
+class GNet(nn.Module):
+    """Latents -> 4x4 -> twice the side per further depth -> pictures (Karras et al. 2018).
+
+    The layers' run-time constant (section 4.1 there) is part of the weights here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        s = settings
+        depths = (s.depthScale0, *s.depthOtherScales)
+        self.slope, self.alpha, self.tanh = s.leakyReluLeak, s.alpha, s.lossCriterion in TANH_LOSSES
+        self.formatLayer = nn.Linear(s.latentVectorDim, 16 * depths[0])
+        self.groupScale0 = nn.ModuleList([nn.Conv2d(depths[0], depths[0], 3, padding=1)])
+        self.scaleLayers = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(one, after, 3, padding=1) for one in (before, after))
+            for before, after in itertools.pairwise(depths)
+        )
+        self.toRGBLayers = nn.ModuleList(nn.Conv2d(depth, s.dimOutput, 1) for depth in depths)
+
+    def load(self, state: Mapping[str, Tensor], equalised: bool) -> None:
+        """Take weights named as in a checkpoint, with or without the wrapper's `module.`.
+
+        The wrapper multiplies what a layer gives, its bias with it, by sqrt(2 / fan-in).
+        """
+        named = {name.replace("module.", ""): tensor.float() for name, tensor in state.items()}
+        if equalised:
+            for name in [name for name in named if name.endswith(".weight")]:
+                constant = math.sqrt(2 / named[name][0].numel())
+                for part in (name, name.removesuffix("weight") + "bias"):
+                    named[part] = named[part] * constant
+        self.load_state_dict(named)
+
+    def _act(self, x: Tensor) -> Tensor:
+        return pixel_norm(F.leaky_relu(x, self.slope))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents (N, Z) to pictures (N, C, S, S), about [-1, 1]; S = 4 for one depth."""
+        x = self._act(self.formatLayer(pixel_norm(z)).view(len(z), -1, 4, 4))
+        x = self._act(self.groupScale0[0](x))
+        for layers in self.scaleLayers:
+            before, x = x, F.interpolate(x, scale_factor=2)
+            for layer in layers:
+                x = self._act(layer(x))
+        image = self.toRGBLayers[-1](x)
+        if self.alpha and self.scaleLayers:  # saved while its last resolution was faded in
+            small = F.interpolate(self.toRGBLayers[-2](before), scale_factor=2)
+            image = torch.lerp(image, small, self.alpha)
+        return torch.tanh(image) if self.tanh else image
 
 
 def _kind(error: Exception) -> type[UserError]:
@@ -64,67 +133,60 @@ def fetch(url: str, sha256: str) -> Path:
     return path
 
 
+def read(path: Path) -> GNet:
+    """Build the generator that a checkpoint describes, with its moving average.
+
+    Raises:
+        UserError: a pickle of more than tensors and settings, settings that are missing or not
+            provided for, or weights that do not fit them.
+    """
+    record = [(Settings, "models.utils.config.BaseConfig")]
+    try:
+        with torch.serialization.safe_globals(record):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        settings, state = checkpoint["config"], checkpoint["avgG"]
+        if settings.categoryVectorDim or not settings.perChannelNormalization:
+            raise ValueError("it is conditional or without pixel normalisation")
+        if settings.lossCriterion not in LINEAR_LOSSES + TANH_LOSSES:
+            raise ValueError(f"its loss {settings.lossCriterion!r} is unknown")
+        network = GNet(settings)
+        network.load(state, settings.equalizedlR)
+    except Exception as error:  # UnpicklingError, KeyError, AttributeError, RuntimeError, ...
+        raise UserError(
+            f"{path} does not load ({type(error).__name__}: {error}); expected a checkpoint of an "
+            "unconditional PGAN of pytorch_GAN_zoo: tensors under avgG and settings under config"
+        ) from None
+    return network.eval()
+
+
 class Hub:
     """The moving average of a progressive GAN's generator."""
 
     def __init__(self, options: HubGenerator) -> None:
-        """Check the pins, fetch, load.
+        """Check the pin, fetch, load.
 
         Raises:
             UserError: not pinned, not to be fetched, another digest, or weights that do not fit.
         """
         card = load_card(options.weights)
-        source, revision = str(card.get("source")), str(card.get("revision"))
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-            raise UserError(f"{options.weights} has source {source!r}; expected owner/name")
-        if not re.fullmatch(r"[0-9a-f]{40}", revision):
-            raise UserError(
-                f"{options.weights} has revision {revision!r}; its code is run, so expected the 40 "
-                "hex digits of a commit that you have read"
-            )
-        sha256 = str(card.get("sha256"))
+        url, sha256 = card.get("url"), str(card.get("sha256"))
+        if not isinstance(url, str):
+            raise UserError(f"{options.weights} has url {url!r}; expected that of the weights")
         if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
             raise UserError(f"{options.weights} has sha256 {sha256!r}; expected 8 to 64 hex digits")
-        try:
-            url, self.channels = str(card["url"]), int(card["channels"])
-            self._latent = list(card["latent"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{options.weights} lacks or garbles {error}; expected url, channels and latent"
-            ) from None
         path = fetch(url, sha256)
-        cuda = device().type == "cuda"
-        try:
-            model = torch.hub.load(
-                f"{source}:{revision}", "PGAN", pretrained=False, useGPU=cuda,
-                trust_repo=True, skip_validation=True, verbose=False,
-            )  # fmt: skip
-            # torch.hub imports the repository's `models`; the settings' class lives in there.
-            settings = sys.modules["models.utils.config"].BaseConfig
-            with torch.serialization.safe_globals([settings]):
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            model.load_state_dict(state)
-        except Exception as error:  # URLError, UnpicklingError, whatever its code raises
-            raise _kind(error)(
-                f"{source}@{revision[:8]} does not load ({type(error).__name__}: {error}); "
-                "offline: fetch it where there is a network and bring the folder $TORCH_HOME/hub"
-            ) from None
-        self._model = model
-        self._path = options.weights
-        self._spec = {
-            "adapter": "hub",
-            "source": f"{source}@{revision}",
-            "weights": file_sha256(path),
-            "latent": self._latent,
-        }
+        network = read(path)
+        self._latent = network.formatLayer.in_features
+        self.channels = network.toRGBLayers[-1].out_channels
+        self._network = network.to(device(), memory_format=torch.channels_last)
+        self._spec = {"adapter": "hub", "weights": file_sha256(path)}
 
     def spec(self) -> dict[str, Any]:
-        """Return the commit of the code and the digest of the weights."""
+        """Return the digest of the weights, which hold the network's settings too."""
         return self._spec
 
     @torch.inference_mode()
-    def sample(self, seeds: Sequence[int]) -> torch.Tensor:
+    def sample(self, seeds: Sequence[int]) -> Tensor:
         """Return float32 (N, C, H, W) in [-1, 1] on the CPU."""
-        with own_noise_only(self._path, "this network cannot be used"):
-            images = self._model.test(latents(seeds, self._latent), getAvG=True, toCPU=True)
+        images = self._network(latents(seeds, [self._latent]).to(device()))
         return images.float().clamp(-1, 1).cpu()

@@ -46,7 +46,7 @@ class ExportedGenerator(GeneratorBase):
 
 
 class HubGenerator(GeneratorBase):
-    """The PGAN of torch.hub's pytorch_GAN_zoo: `weights` is a card that pins code and weights."""
+    """A progressive GAN of pytorch_GAN_zoo: `weights` is a card with their address and digest."""
 
     adapter: Literal["hub"]
     weights: str

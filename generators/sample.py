@@ -25,9 +25,9 @@ import torch
 from tqdm import tqdm
 
 import generators
-from generators.base import SAMPLING_VERSION, Generator
+from generators.base import Generator
 from generators.options import GeneratorBase
-from pipeline import manifest, params
+from pipeline import code, manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.images import Jpeg, generated_to_pixels
 from pipeline.params import Params, Sample
@@ -36,6 +36,13 @@ from pipeline.seeds import seed_for
 MANIFESTS = Path("data/manifests")
 # Of every 20 images 14 train, 3 valid, 3 test.
 BLOCK = ("train",) * 14 + ("valid",) * 3 + ("test",) * 3
+# What makes the pictures of a row; who asks for which rows and where they are put is not in it.
+PICTURES = (
+    "generators:load",
+    "generators.sample:deterministic",
+    "generators.sample:pictures",
+    "pipeline.images:encode_png",
+)
 
 
 @functools.lru_cache(maxsize=64)
@@ -54,16 +61,16 @@ def split_of(index: int) -> str:
 
 
 def spec_digest(
-    spec: dict[str, Any], batch: int, size: int, channels: int, finish: Jpeg | None
+    spec: dict[str, Any], options: GeneratorBase, size: int, channels: int, finish: Jpeg | None
 ) -> str:
     """Digest all that pixels depend on besides the seed (the batch too: rounding depends on it)."""
     whole = {
         "generator": spec,
-        "batch": batch,
+        "batch": options.batch,
         "size": size,
         "channels": channels,
         "finish": finish and asdict(finish),
-        "version": SAMPLING_VERSION,
+        "code": code.digest_of(PICTURES, [options.adapter]),
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
@@ -97,16 +104,17 @@ class Job:
             for index in range(start, stop)
         ]
 
-    def batch(self, generator: Generator, first: int) -> np.ndarray:
-        """Sample the whole batch from image `first` on: uint8 (batch, size, size, channels)."""
-        seeds = [self.options.first_seed + first + place for place in range(self.options.batch)]
-        images = generator.sample(seeds)
-        if len(images) != len(seeds):
-            raise UserError(
-                f"generator {self.name} gave {len(images)} images for {len(seeds)} seeds; expected "
-                "one for each"
-            )
-        return generated_to_pixels(images.numpy(), self.size, self.channels, self.finish)
+
+def pictures(job: Job, generator: Generator, first: int) -> np.ndarray:
+    """Sample the whole batch from image `first` on: uint8 (batch, size, size, channels)."""
+    seeds = [job.options.first_seed + first + place for place in range(job.options.batch)]
+    images = generator.sample(seeds)
+    if len(images) != len(seeds):
+        raise UserError(
+            f"generator {job.name} gave {len(images)} images for {len(seeds)} seeds; expected "
+            "one for each"
+        )
+    return generated_to_pixels(images.numpy(), job.size, job.channels, job.finish)
 
 
 def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:
@@ -146,7 +154,7 @@ def fill(path: Path, start: int, stop: int, job: Job, generator: Generator, bar:
             rows[place] = row
         if not missing:
             continue
-        pixels = job.batch(generator, start + first)[[place - first for place in missing]]
+        pixels = pictures(job, generator, start + first)[[place - first for place in missing]]
         made = manifest.rows_of(
             pixels,
             ids=[rows[place]["image_id"] for place in missing],
@@ -191,7 +199,7 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
             "would tell them by that alone; choose a colour generator"
         )
     finish = run.faces.finish
-    spec = spec_digest(generator.spec(), options.batch, size, channels, finish)
+    spec = spec_digest(generator.spec(), options, size, channels, finish)
     job = Job(name, options, spec, size, channels, finish)
     # A part holds whole batches, so that no batch is sampled for two parts.
     rows_per_part = max(1, run.sample.rows_per_part // options.batch) * options.batch

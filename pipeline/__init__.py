@@ -1,1 +1,1 @@
-"""The way from photographs and generators to DVC-tracked Parquet, and the flows that run it."""
+"""The way from photographs and generators to DVC-tracked Parquet; operate/ runs it."""

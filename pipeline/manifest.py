@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import images
+from pipeline.atomic import write_atomic
 from pipeline.errors import UserError
 
 VERSION = 2
@@ -125,20 +126,6 @@ def rows_of(
             pixels, ids, splits, seeds, identities, sources or [None] * len(ids), strict=True
         )
     ]  # fmt: skip
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` is at every moment either the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

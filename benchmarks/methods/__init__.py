@@ -18,6 +18,8 @@ METHODS = {
     "plain": "benchmarks.methods.deepfd:DeepFD",
     "spectrum": "benchmarks.methods.spectrum:Spectrum",
     "dct": "benchmarks.methods.dct:Dct",
+    "srm": "benchmarks.methods.srm:Srm",
+    "one_class": "benchmarks.methods.one_class:OneClass",
     "colour": "benchmarks.methods.colour:Colour",
     "colour_rgb": "benchmarks.methods.colour:ColourRgb",
     "npr": "benchmarks.methods.deepfd:DeepFD",

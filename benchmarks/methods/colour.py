@@ -18,22 +18,14 @@ from benchmarks.components import (
     quantised,
     residual,
 )
+from benchmarks.methods.cache import cached_per_image
+from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
 
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1
 RGB_CODES = 8
 CHUNK = 32  # images at a time: their arrays stay in the processor's cache
-
-
-def merged_bins(levels: int) -> np.ndarray:
-    """Give each triple (a, b, c) of 0..levels - 1 a number that it shares with (c, b, a).
-
-    Returns:
-        int (levels**3,), entry (a levels + b) levels + c; (levels**3 + levels**2) / 2 numbers.
-    """
-    codes = np.arange(levels**3).reshape(levels, levels, levels)
-    return np.unique(np.minimum(codes, codes.transpose(2, 1, 0)), return_inverse=True)[1].ravel()
 
 
 def cooccurrences(codes: np.ndarray, levels: int) -> np.ndarray:
@@ -47,15 +39,7 @@ def cooccurrences(codes: np.ndarray, levels: int) -> np.ndarray:
         float64 (N, bins); each direction is divided by its number of triples, so a row sums to 2.
     """
     bins = merged_bins(levels)
-    count = int(bins.max()) + 1
-    images = np.arange(len(codes))[:, None, None] * count
-    found = np.zeros((len(codes), count))
-    for one in (codes, codes.swapaxes(1, 2)):
-        triples = (one[..., :-2].astype(np.intp) * levels + one[..., 1:-1]) * levels + one[..., 2:]
-        places = (bins[triples] + images).ravel()
-        counts = np.bincount(places, minlength=len(codes) * count).reshape(len(codes), count)
-        found += counts / np.prod(triples.shape[1:])
-    return found
+    return sum(merged_shares(triples(codes, levels, axis), bins) for axis in (ROWS, COLUMNS))
 
 
 def plane_features(plane: np.ndarray) -> np.ndarray:
@@ -70,6 +54,7 @@ def plane_features(plane: np.ndarray) -> np.ndarray:
     return sum(cooccurrences(quantised(residual(plane, way)), LEVELS) for way in DIRECTIONS)
 
 
+@cached_per_image
 def colour_features(pixels: np.ndarray) -> np.ndarray:
     """Residual co-occurrences of H, S, Cb and Cr, summed over the four neighbours.
 
@@ -90,6 +75,7 @@ def colour_features(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
+@cached_per_image
 def rgb_features(pixels: np.ndarray) -> np.ndarray:
     """Co-occurrences of which of R, G, B is larger than at the neighbour, summed over the four.
 

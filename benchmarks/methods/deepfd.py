@@ -13,7 +13,8 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD as Options
 from deepfd.options import Npr
-from pipeline.folds import Images
+from deepfd.treatment import treated
+from pipeline.folds import Corpus, Images
 from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
@@ -48,3 +49,11 @@ class DeepFD(Detector):
             log,
         )
         return cls(found, about={"method": options.method, "seed": seed, **about})
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Options, finish: Jpeg | None) -> None:
+        """Make what is the same in all folds, before they are fitted: the treated copies."""
+        if options.treatment:
+            train = corpus.images.subset(corpus.split == "train")
+            for copy in range(options.treatment.variants):
+                treated(train, options.treatment, copy, finish)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from deepfd.options import DeepFD, Faithful, Npr, Plain
 from pipeline.options import Model
@@ -24,6 +24,21 @@ class Dct(Model):
     c: PositiveFloat = 0.01
 
 
+class Srm(Model):
+    """Residual co-occurrences of luma and chroma and logistic regression; grey or colour."""
+
+    method: Literal["srm"]
+    c: PositiveFloat = 0.1
+
+
+class OneClass(Model):
+    """Mahalanobis distance from photographs in the luma's `srm` features; no fake is seen."""
+
+    method: Literal["one_class"]
+    # Principal components of the photographs' features.
+    dimensions: PositiveInt = 60
+
+
 class Colour(Model):
     """Residual co-occurrences of colour components and logistic regression; colour only."""
 
@@ -38,6 +53,6 @@ class ColourRgb(Colour):
 
 
 Method = Annotated[
-    DeepFD | Plain | Faithful | Npr | Spectrum | Dct | Colour | ColourRgb,
+    DeepFD | Plain | Faithful | Npr | Spectrum | Dct | Srm | OneClass | Colour | ColourRgb,
     Field(discriminator="method"),
 ]

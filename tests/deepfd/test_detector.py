@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-import deepfd
 from deepfd.detector import Detector, Network
 from pipeline import images
 from pipeline.errors import UserError
@@ -77,7 +76,7 @@ def test_pixels_of_another_profile_are_refused(detector):
 
 def test_saved_and_loaded_again_the_scores_are_the_same_bits(detector, tmp_path):
     detector.save(tmp_path)
-    again = deepfd.load(tmp_path)
+    again = Detector.load(tmp_path)
     pixels = np.stack([picture(detector.channels)] * 3)
     np.testing.assert_array_equal(again.score(pixels), detector.score(pixels))
     assert (again.size, again.channels, again.crop) == (32, detector.channels, "center")
@@ -90,7 +89,7 @@ def test_a_crop_of_fractions_survives_saving(tmp_path):
     )
     one.save(tmp_path)
     photo = Image.fromarray(picture(3, width=60, height=80))
-    np.testing.assert_array_equal(deepfd.load(tmp_path)(photo), one(photo))
+    np.testing.assert_array_equal(Detector.load(tmp_path)(photo), one(photo))
 
 
 def test_pictures_are_finished_as_the_training_images_were_also_after_saving(tmp_path):
@@ -102,7 +101,7 @@ def test_pictures_are_finished_as_the_training_images_were_also_after_saving(tmp
     np.testing.assert_array_equal(one.to_pixels(photo)[0], expected)
     assert one(photo) != plain(photo)
     one.save(tmp_path)
-    assert deepfd.load(tmp_path)(photo) == one(photo)
+    assert Detector.load(tmp_path)(photo) == one(photo)
 
 
 def cut(folder):
@@ -132,4 +131,4 @@ def test_a_damaged_folder_is_refused(tmp_path, damage):
     Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0)).save(tmp_path)
     damage(tmp_path)
     with pytest.raises(UserError, match=r"fit it again|not found"):
-        deepfd.load(tmp_path)
+        Detector.load(tmp_path)

@@ -6,7 +6,6 @@ from benchmarks.methods.deepfd import DeepFD
 from deepfd import localise
 from deepfd.detector import Detector, Network
 from deepfd.options import Plain
-from pipeline.errors import UserError
 from pipeline.images import to_pil
 
 SIZE, HALF = 96, 48
@@ -58,16 +57,3 @@ def test_a_map_that_says_nothing_changes_nothing():
     picture = Image.new("RGB", (8, 8), (10, 20, 30))
     out = localise.overlay(picture, np.zeros((4, 4), np.float32))
     assert out.getpixel((3, 3)) == (10, 20, 30)
-
-
-def test_the_map_is_written_at_the_size_of_the_pictures_crop(tmp_path):
-    detector = Detector(Network(3, 32, body={"kind": "paper", "width": 6}, seed=0))
-    localise.write_overlay(detector, Image.new("L", (120, 100), 90), tmp_path / "map.png")
-    assert Image.open(tmp_path / "map.png").size == (100, 100)
-
-
-def test_a_map_that_cannot_be_written_is_one_error(tmp_path):
-    detector = Detector(Network(1, 32, body={"kind": "paper", "width": 6}, seed=0))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        localise.write_overlay(detector, Image.new("L", (40, 40)), tmp_path / "file" / "map.png")

@@ -1,11 +1,14 @@
 """Tiny real generators: weights files, pipeline folders and the params that name them."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -65,6 +68,50 @@ def pipeline_folder(tmp_path):
         pipe = getattr(diffusers, kind)(unet=unet, scheduler=getattr(diffusers, scheduler)())
         pipe.save_pretrained(tmp_path / name)
         return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def zoo_checkpoint(monkeypatch):
+    """Write a checkpoint as pytorch_GAN_zoo does; returns its state of the generator.
+
+    That is a record of settings (a class of that repository, which this one has not) beside the
+    states of generator, critic and the generator's moving average. `wrapped`: names as the later
+    commits have them, `formatLayer.module.weight` for `formatLayer.weight`.
+    """
+
+    def write(path, depths=(8, 4, 4), latent=8, channels=3, wrapped=True, legacy=False, **settings):
+        draw = torch.Generator().manual_seed(0)
+        shapes = {"formatLayer": (16 * depths[0], latent)}
+        shapes["groupScale0.0"] = (depths[0], depths[0], 3, 3)
+        for place, (before, after) in enumerate(itertools.pairwise(depths)):
+            shapes[f"scaleLayers.{place}.0"] = (after, before, 3, 3)
+            shapes[f"scaleLayers.{place}.1"] = (after, after, 3, 3)
+        for place, depth in enumerate(depths):
+            shapes[f"toRGBLayers.{place}"] = (channels, depth, 1, 1)
+        state = OrderedDict()
+        for name, shape in shapes.items():
+            name += ".module" if wrapped else ""
+            state[f"{name}.weight"] = torch.randn(shape, generator=draw)
+            state[f"{name}.bias"] = torch.randn(shape[0], generator=draw)
+        record = {
+            "latentVectorDim": latent, "noiseVectorDim": latent, "categoryVectorDim": 0,
+            "depthScale0": depths[0], "depthOtherScales": list(depths[1:]), "dimOutput": channels,
+            "leakyReluLeak": 0.2, "perChannelNormalization": True, "equalizedlR": True,
+            "alpha": 0, "lossCriterion": "WGANGP", "attribKeysOrder": None, "learningRate": 0.001,
+        }  # fmt: skip
+        last = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+        with monkeypatch.context() as within:
+            kind = type("BaseConfig", (), {"__module__": "models.utils.config"})
+            for name in ("models", "models.utils", "models.utils.config"):
+                within.setitem(sys.modules, name, ModuleType(name))
+            sys.modules[kind.__module__].BaseConfig = kind
+            config = kind()
+            vars(config).update(record | settings)
+            content = {"config": config, "netG": last, "netD": {}, "avgG": state}
+            torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        return state
 
     return write
 

@@ -114,7 +114,7 @@ stages:
     deps: [scores]
     outs: [benchmarks/results.parquet]
   history:
-    cmd: python -m pipeline.history
+    cmd: python -m pipeline.operate.history
     params: [round, generators]
     deps: [benchmarks/results.parquet]
     outs:

@@ -12,7 +12,6 @@ from benchmarks.methods.colour import (
     ColourRgb,
     colour_features,
     cooccurrences,
-    merged_bins,
     rgb_features,
 )
 from benchmarks.methods.options import Colour as Options
@@ -42,13 +41,6 @@ def by_loop(codes_of_each_way: list[np.ndarray], levels: int) -> list[float]:
     every = sorted({min(t, t[::-1]) for t in itertools.product(range(levels), repeat=3)})
     found = [triples(codes) for codes in codes_of_each_way]
     return [sum(one.get(key, 0) for one in found) for key in every]
-
-
-@pytest.mark.parametrize(("levels", "count"), [(5, 75), (8, 288)])
-def test_a_triple_and_its_mirror_image_share_a_bin(levels, count):
-    bins = merged_bins(levels).reshape(levels, levels, levels)
-    assert bins.max() + 1 == len(np.unique(bins)) == count
-    np.testing.assert_array_equal(bins, bins.transpose(2, 1, 0))
 
 
 def test_each_direction_is_normalised_by_its_count(pixels):

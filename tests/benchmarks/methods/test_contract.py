@@ -26,6 +26,7 @@ STEPS = {
     "classifier_steps": 2,
     "batch": 8,
     "lr": 0.001,
+    "dimensions": 4,
 }
 
 COLOUR_ONLY = {"colour", "colour_rgb"}
@@ -94,9 +95,10 @@ def test_an_unknown_method_is_an_error_that_lists_the_known():
         load_method("oracle")
 
 
-def test_spectral_methods_do_not_import_torch():
+def test_methods_on_fixed_features_do_not_import_torch():
     code = (
         "import sys; from benchmarks.methods import load_method; "
-        "load_method('spectrum'); load_method('dct'); sys.exit('torch' in sys.modules)"
+        "[load_method(name) for name in ('spectrum', 'dct', 'srm', 'one_class')]; "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

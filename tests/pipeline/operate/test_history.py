@@ -1,8 +1,9 @@
 import pandas as pd
 import pytest
 
-from pipeline import history, params
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import history
 
 
 def results(number, recall=0.5):
@@ -19,8 +20,8 @@ def results(number, recall=0.5):
             "code": "c",
             "data": "d",
         }
-        for held in ("dcgan", "wgan", "none")
-        for generator in ("dcgan", "wgan")
+        for held in ("dcgan", "wgan", "none", "real:lab")
+        for generator in ("dcgan", "wgan", "real:lab")
     ]
     return pd.DataFrame(rows)
 

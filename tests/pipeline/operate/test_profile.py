@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import growth, params, profile
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import growth, profile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # A small graph with all the kinds of outputs: cached, kept between runs, and left to git.
 GRAPH = """

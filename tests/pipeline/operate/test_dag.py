@@ -10,9 +10,9 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import dag
+from pipeline.operate import dag
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_stage_comes_after_those_it_needs_and_names_what_git_keeps(project, monkeypatch):
@@ -26,6 +26,57 @@ def test_every_stage_comes_after_those_it_needs_and_names_what_git_keeps(project
     assert stages["report"].needs == ("history", "matrix")
     assert stages["history"].in_git == ("benchmarks/history.parquet",)
     assert stages["matrix"].in_git == ()
+
+
+# Beside the pipeline: trainings, of which one makes what a stage of the root reads.
+TRAININGS = """
+stages:
+  long:
+    cmd: sleep 10000 && touch long.out
+    outs: [long.out]
+  needed:
+    cmd: touch needed.out
+    outs: [needed.out]
+"""
+ROOT_STAGES = """
+  code:
+    cmd: python -c "import os; os.makedirs('data', exist_ok=True); open('data/code', 'w')"
+    always_changed: true
+    outs: [data/code]
+  reader:
+    cmd: touch reader.out
+    deps: [data/code, trainings/needed.out]
+    outs: [reader.out]
+"""
+
+
+def test_what_is_read_is_what_dvc_repro_runs(project, monkeypatch):
+    (project / "trainings").mkdir()
+    (project / "trainings/dvc.yaml").write_text(TRAININGS)
+    with (project / "dvc.yaml").open("a") as file:
+        file.write(ROOT_STAGES)
+    monkeypatch.chdir(project)
+    stages = {stage.name: stage for stage in dag.read()}
+    code, lines = dag.execute(dag.command("repro"), str)
+    assert code == 0, lines
+    ran = [found[1] for line in lines if (found := re.match("Running stage '(.*)'", line))]
+    assert set(stages) == set(ran)
+    assert "trainings/dvc.yaml:needed" in stages  # and not `long`: it would sleep for hours
+    assert stages["reader"].needs == ("code", "trainings/dvc.yaml:needed")
+    assert [name for name, stage in stages.items() if stage.always] == ["code"]
+
+
+def test_of_this_repository_the_stages_of_its_root_are_read_and_no_training(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    listed = subprocess.run(
+        dag.command("stage", "list", "--all", "--name-only"),
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    trainings = {name for name in listed if name.startswith("generators/dvc.yaml:train@")}
+    assert trainings
+    names = [stage.name for stage in dag.read()]
+    assert len(names) == len(set(names))
+    assert set(names) == set(listed) - trainings
 
 
 def test_without_a_stage_all_that_need_it_go_too():
@@ -57,9 +108,12 @@ def test_stages_side_by_side_all_reach_the_lock_file(project):
 
 def test_what_a_killed_process_had_started_ends_with_it(tmp_path):
     stage = "import os, time; print(os.getpid()); time.sleep(600)"
-    code = f"import sys; from pipeline import dag; dag.execute([sys.executable, '-c', {stage!r}], "
+    code = (
+        "import sys; from pipeline.operate import dag\n"
+        f"dag.execute([sys.executable, '-c', {stage!r}], print)"
+    )
     starter = subprocess.Popen(
-        [sys.executable, "-u", "-c", f"{code}print)"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
     )
     stage = psutil.Process(int(starter.stdout.readline()))
     starter.kill()

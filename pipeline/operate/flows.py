@@ -1,6 +1,6 @@
 """Flow `generate-and-train`: rounds of growth over the DVC graph, run and watched by Prefect.
 
-    python -m pipeline.serve                                     (make serve)
+    python -m pipeline.operate.serve                                     (make serve)
     prefect deployment run generate-and-train/local -p rounds=3 --watch
 
 A round asks every generator for more images (in params.yaml), runs the stages of the DVC graph as
@@ -42,17 +42,19 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from benchmarks import readings
-from pipeline import dag, growth, history, params
+from pipeline import params
 from pipeline.errors import UserError
+from pipeline.operate import dag, growth, history
 
 NOTHING_NEW, FROM_CACHE, NETWORK_LOST = "Nothing new", "From cache", "Network lost"
 REPORT = Path("benchmarks/report")
-# Where the report is served; set by pipeline.serve.
+# Where the report is served; set by pipeline.operate.serve.
 REPORT_URL = "DEEPFD_REPORT_URL"
 # A stage says its percentages many times a second; the log and the artifact follow at this pace.
 LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0
 PERCENT = re.compile(r"(\d{1,3})%\|")
-# fit@<method>-<held_out> and fit-others@<method>: the stages that belong to one method.
+# The stages that belong to one method: fit@<method>, also of several kinds (fit-others@<method>)
+# or one per held-out generator (fit@<method>-<held_out>).
 METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)")
 
 # What pipeline.audit says first when it stops a run: "2 gates failed: overlap of real: ...".
@@ -208,7 +210,9 @@ def one_round(
         return Failed(name=next(iter(bad.values())).name, message=message)
     if unfinished := [name for name, state in states.items() if not state.is_completed()]:
         return Failed(message=f"not run: {', '.join(unfinished)}")
-    counts = Counter(state.name for state in states.values())
+    # Stages that run each time (they look whether anything has changed) say nothing about a round.
+    always = {each.name for each in chosen if each.always}
+    counts = Counter(state.name for name, state in states.items() if name not in always)
     words = {"Completed": "ran", NOTHING_NEW: "had nothing new", FROM_CACHE: "were in the cache"}
     summary = "stages: " + ", ".join(f"{n} {words[name]}" for name, n in counts.items())
     if len(chosen) < len(graph):

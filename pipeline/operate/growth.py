@@ -135,7 +135,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def commit(paths: Sequence[str], message: str) -> str | None:
-    """Commit these files and no others, whatever else is staged.
+    """Commit these files and no others, whatever else is staged; what git ignores is left out.
 
     Returns:
         The short id of the commit, or None where nothing had changed.
@@ -144,6 +144,9 @@ def commit(paths: Sequence[str], message: str) -> str | None:
         UserError: git refuses; its own words follow.
     """
     there = [path for path in paths if Path(path).exists()]
+    # Small outputs under data/ are DVC's to write and not git's to keep: `git add` refuses them.
+    ignored = set(_git("check-ignore", "--", *there).stdout.splitlines())
+    there = [path for path in there if path not in ignored]
     added = _git("add", "--", *there)
     if added.returncode == 0 and _git("diff", "--cached", "--quiet", "--", *there).returncode == 0:
         return None

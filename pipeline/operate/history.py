@@ -76,9 +76,8 @@ def rows_of(run: Params, results: pd.DataFrame, digest: str) -> pd.DataFrame:
         raise UserError(
             f"{RESULTS} is of round {sorted(found)[0]}, params.yaml of {run.round}; run dvc repro"
         )
-    cells = readings.left_out(results)
     images = {name: generator.images for name, generator in run.generators.items()}
-    cells = cells.assign(
+    cells = readings.left_out(results).assign(
         images=sum(images.values()), images_by_generator=json.dumps(images), results=digest
     )
     return cells[SCHEMA.names].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Switch profiles: `python -m pipeline.profile celeba --faces PATH`, which make calls.
+"""Switch profiles: `python -m pipeline.operate.profile celeba --faces PATH`, which make calls.
 
 The active profile is params.yaml with dvc.lock and the small outputs that DVC does not cache. Every
 other one lies parked in profiles/<name>/ under the same paths. So each value exists once: a switch
@@ -21,9 +21,10 @@ from typing import Any
 
 import yaml
 
-from pipeline import dag, growth, params
+from pipeline import params
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import write_atomic
+from pipeline.operate import dag, growth
 
 PARKED = Path("profiles")
 LOCK = Path("dvc.lock")
@@ -268,7 +269,7 @@ def missing_packages() -> list[str]:
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Switch, or list what is to be installed."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.operate.profile", description=__doc__)
     parser.add_argument("name", nargs="?", help="the profile; the active one by default")
     parser.add_argument(
         "--faces",

@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from pipeline import dag, growth
+from pipeline.operate import dag, growth
 
 # A busy machine takes its time to start servers.
 pytestmark = pytest.mark.timeout(1800)
@@ -46,7 +46,7 @@ def is_alive(process):
 
 
 class Serving:
-    """`python -m pipeline.serve` in a project, and its API."""
+    """`python -m pipeline.operate.serve` in a project, and its API."""
 
     def __init__(self, project, home):
         with socket.socket() as free:
@@ -66,7 +66,7 @@ class Serving:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.serve"],
+            [sys.executable, "-m", "pipeline.operate.serve"],
             cwd=self.project, env=self.env, stdout=self.log.open("w"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         wait_until(lambda: "another terminal" in self.log.read_text() or self.process.poll())
@@ -229,7 +229,7 @@ def flow(serving, monkeypatch):
     """Run the flow in this process, in a project, against the same server; returns the state."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-    from pipeline.flows import generate_and_train
+    from pipeline.operate.flows import generate_and_train
 
     def run(project, **parameters):
         monkeypatch.chdir(project)
@@ -261,6 +261,24 @@ def test_a_failed_stage_fails_the_round_and_leaves_the_rest_alone(flow, project)
     assert state.is_completed(), state.message
     assert re.findall(r"\bimages: (\d+)", (project / "params.yaml").read_text()) == ["60", "60"]
     assert flow(project, images_per_round=0).name == "Nothing new"
+
+
+ALWAYS = """
+  code:
+    cmd: python -c "from pathlib import Path; Path('code.out').write_text('same')"
+    always_changed: true
+    outs: [code.out]
+"""
+
+
+def test_a_stage_that_runs_each_time_is_nothing_new(flow, project):
+    with (project / "dvc.yaml").open("a") as file:
+        file.write(ALWAYS)
+    first = flow(project, images_per_round=0)
+    assert (first.name, first.message.split("stages: ")[1]) == ("Completed", f"{len(STAGES)} ran")
+    second = flow(project, images_per_round=0)
+    assert second.name == "Nothing new"
+    assert second.message.endswith(f"{len(STAGES)} had nothing new")
 
 
 def test_a_second_run_on_a_checkout_is_refused(flow, project):

@@ -1,6 +1,6 @@
 """`make serve`: a Prefect server, and a process that runs what is asked of it, in one command.
 
-    python -m pipeline.serve [--cron "0 3 * * *"] [--param rounds=3 ...]
+    python -m pipeline.operate.serve [--cron "0 3 * * *"] [--param rounds=3 ...]
 
 The server's address is PREFECT_API_URL, by default what pyproject.toml says, so that `prefect` in
 the folder of the project finds it too. A server that answers there already is used; otherwise one
@@ -44,15 +44,14 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
-from pipeline import growth, leash
 from pipeline.errors import UserError, one_line
-from pipeline.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
+from pipeline.operate import growth, leash
+from pipeline.operate.flows import REPORT, REPORT_URL, generate_and_train, mark_crashed
 
 DEFAULT_URL = "http://127.0.0.1:4200/api"
 START_SECONDS, STOP_SECONDS = 600, 30
 # A run that has sent no heartbeat for so long is dead.
 SILENCE = timedelta(seconds=150)
-ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
 def answers(url: str) -> bool:
@@ -96,8 +95,9 @@ def server(url: str) -> Iterator[None]:
         while not answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(
-                    f"the Prefect server did not start at {url}; is the port taken? Set "
-                    "PREFECT_API_URL to another, and see `prefect server start`"
+                    f"the Prefect server did not start at {url}; is the port taken by something "
+                    "else? Choose another, here and where runs are asked for: export "
+                    f"PREFECT_API_URL=http://127.0.0.1:{(where.port or 4200) + 100}/api"
                 )
             time.sleep(0.5)
         threading.Thread(target=_end_with, args=(process, stopping), daemon=True).start()
@@ -140,23 +140,26 @@ def report_server(port: int) -> Iterator[None]:
 
 def watch_heartbeats() -> None:
     """Have the server mark runs whose heartbeat stopped as crashed, even if nothing runs here."""
-    name = "generate-and-train: no heartbeat"
-    with contextlib.suppress(ValueError):
-        Automation.read(name=name)
-        return
-    Automation(
-        name=name,
+    wanted = Automation(
+        name="generate-and-train: no heartbeat",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDED)},
+            # A heartbeat or any end: the ends have names of their own ("Nothing new", "Refused").
+            expect={"prefect.flow-run.*"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             for_each={"prefect.resource.id"},
             threshold=1,
             within=SILENCE,
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: killed")],
-    ).create()
+    )
+    try:
+        wanted.id = Automation.read(name=wanted.name).id
+    except ValueError:  # a new server
+        wanted.create()
+    else:
+        wanted.update()
 
 
 def stop_runs() -> None:
@@ -191,7 +194,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.serve")
+    parser = argparse.ArgumentParser(prog="python -m pipeline.operate.serve")
     parser.add_argument("--cron", help='when to run by itself, as "0 3 * * *"')
     parser.add_argument(
         "--param", action="append", default=[], type=_parameter, metavar="NAME=VALUE",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline import leash
 from pipeline.errors import TEMPORARY, UserError
+from pipeline.operate import leash
 
 Status = Literal["ran", "restored", "unchanged", "busy", "retry", "failed"]
 ROOT = Path()
@@ -44,11 +44,13 @@ class Stage:
         name: as DVC addresses it, `sample@dcgan`.
         needs: names of the stages whose outputs it reads.
         in_git: its outputs that git keeps (`cache: false`), relative to the project.
+        always: it runs each time, whether anything has changed or not (`always_changed`).
     """
 
     name: str
     needs: tuple[str, ...]
     in_git: tuple[str, ...] = ()
+    always: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Outcome:
 
 
 def read() -> list[Stage]:
-    """Read the graph of the project in this folder.
+    """Read what `dvc repro` runs in this folder: the stages of its dvc.yaml and what they need.
+
+    Pipelines of other folders that nothing here needs (`generators/dvc.yaml`, hours of training)
+    are not among them.
 
     Returns:
         Every stage after those that it needs, and before all stages of deeper levels.
@@ -76,12 +81,17 @@ def read() -> list[Stage]:
     """
     # Imported here: a Dask worker runs stages and never reads the graph.
     import networkx as nx
+    from dvc.dvcfile import PROJECT_FILE
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.repo.reproduce import get_active_graph, plan_repro
 
     try:
         with Repo(os.curdir) as repo:
-            graph = repo.index.graph  # an edge leads from a stage to one that it needs
+            # As DVC's own `reproduce` does it; an edge leads from a stage to one that it needs.
+            active = get_active_graph(repo.index.graph)
+            planned = plan_repro(active, list(repo.stage.collect(PROJECT_FILE)))
+            graph = active.subgraph(planned)
             top = Path(repo.root_dir)
             stages = {
                 stage.addressing: Stage(
@@ -92,6 +102,7 @@ def read() -> list[Stage]:
                         for out in stage.outs
                         if out.is_in_repo and not out.use_cache
                     ),
+                    bool(stage.always_changed or stage.is_callback),
                 )
                 for stage in graph
             }
