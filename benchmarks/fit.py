@@ -43,6 +43,7 @@ from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
+from deepfd import calibrate
 from deepfd.options import Learned
 from pipeline import folds
 from pipeline.code import digest_of_method as code_digest
@@ -138,6 +139,7 @@ def fit_seed(
         "note": shortfall(int(real.sum()), target),
         "valid_fpr": float((valid[real] >= threshold).mean()),
         "valid_recall": float((valid[~real] >= threshold).mean()),
+        "calibration": calibrate.fit(valid, fold.valid.labels),
     }
     reads = {
         "fit": fold.describe_reads(fold.train.ids),

@@ -2,15 +2,17 @@
 
 "Again" means: other test images, other valid photographs to set the threshold on, and, where a
 method draws, other seeds. The first two are resampled together (`benchmarks.resample`), for all
-seeds and methods alike; their variance is that of the resamples. Seeds are too few to be resampled:
-what they differ by, beyond what resampled images explain, is a variance of S - 1 degrees of
-freedom. The sum has the degrees of freedom of Satterthwaite (1946), so that a mean over F folds has
-about F (S - 1) where seeds decide and many where images do, and Student's t is taken with them.
+seeds and methods alike, whole persons at a time; their variance is that of the resamples. Seeds are
+too few to be resampled: what they differ by, beyond what resampled images explain, is a variance of
+S - 1 degrees of freedom, in a mean over F folds of up to F (S - 1) (those of Welch 1947: folds may
+differ in it). Each variance has its quantile of Student's t, and their sum the mean of these, each
+counted as much as its variance (Cochran 1964): where seeds decide, that of the seeds.
 
-A metric lies in [0, 1]. Its interval is that of a share of n images, n as large as its variance
-says (Korn and Graubard 1998): the quantiles of Jeffreys' beta distribution, and of exactly 0 or 1
-the bounds of Clopper and Pearson. A difference has the plain interval of Student's t.
-`python -m benchmarks.coverage` shows how often all these hold the truth.
+A metric lies in [0, 1]. A share has the interval of a share of n independent images, n as its
+variance says (Korn and Graubard 1998), with the quantiles of Jeffreys' beta distribution; any other
+metric has Student's interval of its logit. Exactly 0 or 1 has the bound of Clopper and Pearson. A
+difference has Student's interval. `python -m benchmarks.coverage` shows how often these hold the
+truth.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv, stdtr, stdtrit
+from scipy.special import betaincinv, expit, logit, stdtr, stdtrit
 
 from benchmarks.metrics import AT_THRESHOLD, METRICS, OF_FAKES, OF_PHOTOGRAPHS
 
@@ -27,6 +29,7 @@ CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 # Degrees of freedom of a variance that is known.
 MANY = 1e6
+NORMAL = float(stdtrit(MANY, 1 - TAIL))
 
 
 @dataclass(frozen=True)
@@ -131,16 +134,24 @@ class Estimate:
         )
 
     def variance(self, image_freedom: np.ndarray | float = MANY) -> tuple[np.ndarray, np.ndarray]:
-        """Return the whole variance and its degrees of freedom, each (metrics,).
+        """Return the whole variance and how many standard errors 95 % reach, each (metrics,).
 
         Args:
-            image_freedom: degrees of freedom of the resampled images' variance.
+            image_freedom: degrees of freedom of the resampled images' variance: that of resamples
+                of C persons is too small by (C - 1) / C.
         """
-        images = _variance(self.table)
-        whole = images + sum(v for v, _ in self.training)
-        spread = images**2 / image_freedom + sum(v**2 / df for v, df in self.training)
-        known = np.divide(whole**2, spread, out=np.full_like(whole, MANY), where=spread > 0)
-        return whole, np.minimum(known, MANY)
+        images = _variance(self.table) * (1 + 1 / image_freedom)
+        seeds = sum((v for v, _ in self.training), np.zeros_like(images))
+        if not self.training:
+            return images, np.broadcast_to(stdtrit(image_freedom, 1 - TAIL), images.shape)
+        # Welch's: all, where the groups' variances are alike; those of one that is most of the sum.
+        squares = sum(v**2 / (df + 2) for v, df in self.training)
+        freedom = np.divide(seeds**2, squares, out=np.full_like(seeds, MANY), where=squares > 0) - 2
+        each = [df for _, df in self.training]
+        freedom = np.clip(freedom, min(each), sum(each))
+        reach = images * stdtrit(image_freedom, 1 - TAIL) + seeds * stdtrit(freedom, 1 - TAIL)
+        whole = images + seeds
+        return whole, np.divide(reach, whole, out=np.full_like(whole, NORMAL), where=whole > 0)
 
 
 def bounds(
@@ -162,24 +173,34 @@ def bounds(
     Returns:
         low and high, float (metrics,); NaN where the metric is.
     """
-    variance, freedom = estimate.variance(image_freedom)
+    variance, reach = estimate.variance(image_freedom)
     value, middle = estimate.value, _mean(estimate.table)
+    inner = (value > 0) & (value < 1)
     moved = (variance > 0) & (middle > 0) & (middle < 1)
-    student = stdtrit(freedom, 1 - TAIL) / stdtrit(MANY, 1 - TAIL)
-    n = middle * (1 - middle) / np.where(moved, variance, 1) / student**2
-    n = np.where(moved, np.minimum(n, images), units)
-    hits = np.clip(value, 0, 1) * n
-    low = betaincinv(hits + 0.5, n - hits + 0.5, TAIL)
-    high = betaincinv(hits + 0.5, n - hits + 0.5, 1 - TAIL)
+    n = np.divide(middle * (1 - middle), variance, out=np.ones_like(value), where=moved)
+    n = np.where(moved, np.minimum(n * (NORMAL / reach) ** 2, images), units)
+    hits = np.where(inner, value, 0.5) * n
+    share = betaincinv(hits + 0.5, n - hits + 0.5, np.array([TAIL, 1 - TAIL])[:, None])
+    # Where nothing moved in a resample, no standard error is to be had: as a share of its units.
+    is_share = np.isfinite(images) | ~moved
+    low, high = np.where(is_share, share, _logit_bounds(value, variance, reach, inner & moved))
+    # A share beside 0 or 1 is not bounded more narrowly than 0 or 1 themselves.
+    sure = TAIL ** (1 / np.broadcast_to(images, n.shape))
+    low, high = np.minimum(low, sure), np.maximum(high, 1 - sure)
     exact = TAIL ** (1 / n)
-    # A share just beside 0 or 1 is not bounded more narrowly than 0 or 1 themselves.
-    whole = TAIL ** (1 / np.broadcast_to(images, n.shape))
-    low = np.where(value >= 1, exact, np.minimum(low, whole))
-    high = np.where(value <= 0, 1 - exact, np.maximum(high, 1 - whole))
-    low, high = np.where(value <= 0, 0.0, low), np.where(value >= 1, 1.0, high)
+    low = np.where(value >= 1, exact, np.where(value <= 0, 0, np.minimum(low, value)))
+    high = np.where(value <= 0, 1 - exact, np.where(value >= 1, 1, np.maximum(high, value)))
     missing = np.isnan(value)
-    low, high = np.minimum(low, value), np.maximum(high, value)
     return np.where(missing, np.nan, low), np.where(missing, np.nan, high)
+
+
+def _logit_bounds(
+    value: np.ndarray, variance: np.ndarray, reach: np.ndarray, where: np.ndarray
+) -> np.ndarray:
+    """Bound metrics on their logits, (2, metrics); what is not `where` is of no use."""
+    value = np.where(where, value, 0.5)
+    off = reach * np.sqrt(variance) / (value * (1 - value))
+    return expit(logit(value) + off * np.array([-1, 1])[:, None])
 
 
 def difference(
@@ -194,14 +215,25 @@ def difference(
         image_freedom: see `Estimate.variance`.
 
     Returns:
-        low, high and the two-sided p, float (metrics,).
+        low, high and the two-sided p, float (metrics,): Student's with the degrees of freedom that
+        reach as far, so that p < 0.05 is 0 outside the interval.
     """
-    variance, freedom = estimate.variance(image_freedom)
-    least = (1 - TAIL ** (1 / np.asarray(units))) / stdtrit(MANY, 1 - TAIL)
+    variance, reach = estimate.variance(image_freedom)
+    least = (1 - TAIL ** (1 / np.asarray(units))) / NORMAL
     error = np.sqrt(np.maximum(variance, least**2))
-    reach = stdtrit(freedom, 1 - TAIL) * error
-    p = 2 * stdtr(freedom, -np.abs(estimate.value) / error)
-    return np.maximum(estimate.value - reach, -1), np.minimum(estimate.value + reach, 1), p
+    low, high = estimate.value - reach * error, estimate.value + reach * error
+    p = 2 * stdtr(_freedom_of(reach), -np.abs(estimate.value) / error)
+    return np.maximum(low, -1), np.minimum(high, 1), p
+
+
+# Degrees of freedom, and how far Student's t reaches with them.
+_FREEDOM = np.geomspace(MANY, 1, 2000)
+_REACH = stdtrit(_FREEDOM, 1 - TAIL)
+
+
+def _freedom_of(reach: np.ndarray) -> np.ndarray:
+    """Find the degrees of freedom with which Student's t reaches so far."""
+    return np.exp(np.interp(reach, _REACH, np.log(_FREEDOM)))
 
 
 def _variance(table: np.ndarray) -> np.ndarray:

@@ -1,9 +1,7 @@
 """Bootstrap resamples of images, whole persons at a time, each drawn once and known by its name.
 
 Photographs of one person are alike: who resamples them one by one believes to know more than he
-does. Of C persons (an image of nobody known is one by itself) C - 1 are drawn with replacement and
-counted C / (C - 1) times, which makes the variance of a mean over resamples that of the mean
-itself, however few they are (Rao and Wu 1988); C draws would make it smaller by (C - 1) / C.
+does. An image of nobody known is one by itself.
 """
 
 from __future__ import annotations
@@ -19,22 +17,19 @@ def persons_of(ids: np.ndarray, identities: np.ndarray) -> np.ndarray:
 
 
 def draw_weights(units: int, resamples: int, base: int, *names: str) -> np.ndarray:
-    """Draw how much each of `units` things counts in each bootstrap resample.
+    """Draw how often each of `units` things occurs in each bootstrap resample.
 
     The draw depends on the arguments alone: two methods tested on the same images get the same
     resamples, so that their difference is a paired one.
 
     Returns:
-        float64 (units, resamples), columns sum to `units`; ones of a single thing, whose spread
-        nothing tells.
+        float64 (units, resamples), whole numbers, columns sum to `units`.
     """
-    if units == 1:
-        return np.ones((1, resamples))
     rng = np.random.default_rng(seed_for(base, "bootstrap", *names))
-    draws = rng.integers(0, units, size=(resamples, units - 1)) * resamples
+    draws = rng.integers(0, units, size=(resamples, units)) * resamples
     draws += np.arange(resamples)[:, None]
     counts = np.bincount(draws.ravel(), minlength=units * resamples)
-    return counts.reshape(units, resamples) * (units / (units - 1))
+    return counts.reshape(units, resamples).astype(float)
 
 
 class Draws:
@@ -58,4 +53,7 @@ class Draws:
         key = len(each), names
         if key not in self._drawn:
             self._drawn[key] = draw_weights(len(each), self.resamples, self.base, *names)
-        return self._drawn[key][whose], len(each)
+        drawn = self._drawn[key]
+        # Most often nobody is known and the ids are sorted: nothing to copy.
+        alone = len(each) == len(persons) and (whose == np.arange(len(each))).all()
+        return drawn if alone else drawn[whose], len(each)

@@ -36,16 +36,19 @@ class Faithful(Learned):
 class Treatment(Model):
     """What a share of the training pictures of both classes meets at random (deepfd/treatment.py).
 
-    The draw knows nothing of a picture's class.
+    The draw knows nothing of a picture's class, unless `soft_photographs` says so.
     """
 
     # Share of the pictures of a batch that are treated ones.
     share: Fraction = 0.75
     # How many treated copies of each training picture there are to draw from.
     variants: PositiveInt = 2
-    # Probability of being made soft: shrunk to 30-50 px of 64, or strongly blurred.
+    # Probability of being made soft: shrunk, coded and enlarged again, or strongly blurred.
     soft: Fraction = 0.25
-    # Quality of the JPEG that every copy meets at the end with this probability.
+    # The same for photographs, where it is to differ: of two pictures too soft to be told apart the
+    # detector then leans to "photograph", by the logarithm of the ratio of the two.
+    soft_photographs: Fraction | None = None
+    # Probability of a JPEG at the end.
     jpeg: Fraction = 0.5
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from pipeline import manifest
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import REAL, SPLITS
-from pipeline.params import NONE, OTHERS, REAL_PREFIX, Params
+from pipeline.params import NONE, REAL_PREFIX, Params
 from pipeline.params import load as load_params
 
 MANIFESTS = Path("data/manifests")
@@ -148,12 +148,11 @@ class Corpus:
 
 
 def file_name(held_out: str) -> str:
-    """Name of a held-out in files: `family:x` is `others/family-x`, `a+real:y` `others/a-real-y`.
+    """Name of a held-out in files: `family:x` is `family-x`, `a+real:y` is `a-real-y`.
 
-    A generator and `none` bear their own names, which have no hyphen.
+    No name of params.yaml has a hyphen.
     """
-    flat = held_out.replace(":", "-").replace("+", "-")
-    return flat if flat == held_out else f"{OTHERS}/{flat}"
+    return held_out.replace(":", "-").replace("+", "-")
 
 
 def ids_digest(ids: np.ndarray) -> str:

@@ -31,8 +31,6 @@ FAMILY_PREFIX = "family:"
 REAL_PREFIX = "real:"
 # Joins a generator and a collection that are held out together.
 TOGETHER = "+"
-# Folder of what is made with anything but one generator, or none, held out; see folds.file_name.
-OTHERS = "others"
 
 
 class Sample(Model):
@@ -158,7 +156,7 @@ class Params(Model):
     @model_validator(mode="after")
     def _names_are_free(self) -> Params:
         for name in self.generators:
-            taken = ("real", NONE, OTHERS, *(f"real_{other}" for other in self.photographs))
+            taken = ("real", NONE, *(f"real_{other}" for other in self.photographs))
             if name in taken:
                 raise ValueError(f"generators.{name}: the name is taken; choose another")
         if len(self.train_generators) < 2:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, PositiveInt, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, PositiveInt, model_validator
 
 from pipeline.images import Jpeg
 from pipeline.options import Fraction, Model, Use
@@ -41,7 +42,11 @@ def _finish(value: Any) -> Jpeg | None:
     )
 
 
-FinishRule = Annotated[Jpeg | None, PlainValidator(_finish)]
+FinishRule = Annotated[
+    Jpeg | None,
+    PlainValidator(_finish),
+    PlainSerializer(lambda finish: asdict(finish) if finish else "none"),
+]
 
 
 class Split(Model):

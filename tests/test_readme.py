@@ -272,6 +272,8 @@ def _serve(clone: Clone, command: str) -> None:
     process = subprocess.Popen(
         ["bash", "-c", f"exec {command}"], cwd=clone.folder, env=clone.env,
         stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        # Ctrl-C reaches it also where the tests run in the background, which ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
     @clone.served.callback
@@ -294,9 +296,10 @@ def _deployment(clone: Clone, command: str) -> None:
     one = re.sub(r"rounds=\d+", "rounds=1", command)
     assert "rounds=1" in one and "--watch" in one
     before = clone.values
-    assert "Completed" in clone.run(f"{one} -p images_per_round=0", 120)
+    # A state of type Completed, whatever its name: any other is another exit code.
+    assert "Nothing new" in clone.run(f"{one} -p images_per_round=0", 120)
     assert clone.values == before
-    assert "Completed" in clone.run(one)
+    clone.run(one)
     after = clone.values
     assert after["round"] == before["round"] + 1
     for name, generator in before["generators"].items():

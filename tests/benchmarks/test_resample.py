@@ -10,10 +10,10 @@ from benchmarks.resample import Draws, draw_weights, persons_of
 
 def test_resamples_depend_on_names_alone_and_keep_the_sample_size():
     weights = draw_weights(50, 20, 7, "dcgan")
-    assert weights.shape == (50, 20) and np.allclose(weights.sum(axis=0), 50)
+    assert weights.shape == (50, 20) and (weights.sum(axis=0) == 50).all()
     assert np.array_equal(weights, draw_weights(50, 20, 7, "dcgan"))
     assert not np.array_equal(weights, draw_weights(50, 20, 7, "wgan"))
-    assert np.array_equal(draw_weights(1, 5, 0, "alone"), np.ones((1, 5)))
+    assert np.array_equal(weights, weights.round())
 
 
 def test_the_images_of_a_person_are_drawn_together():
@@ -32,4 +32,4 @@ def test_the_images_of_a_person_are_drawn_together():
 def test_the_variance_of_a_mean_over_resamples_is_that_of_the_mean(n):
     values = np.random.default_rng(n).normal(size=n)
     means = values @ draw_weights(n, 40_000, 0, "x") / n
-    assert means.var() == pytest.approx(values.var(ddof=1) / n, rel=0.05)
+    assert means.var() == pytest.approx(values.var(ddof=0) / n, rel=0.05)

@@ -94,10 +94,9 @@ def test_a_crop_of_fractions_survives_saving(tmp_path):
 
 def test_pictures_are_finished_as_the_training_images_were_also_after_saving(tmp_path):
     photo = Image.fromarray(picture(3, width=60, height=80))
-    plain = Detector(Network(3, 32, body={"kind": "paper", "width": 6}, seed=0))
-    one = Detector(
-        Network(3, 32, body={"kind": "paper", "width": 6}, seed=0), finish=images.Jpeg(60)
-    )
+    body = {"kind": "paper", "width": 6}
+    plain = Detector(Network(3, 32, body=body, seed=0))
+    one = Detector(Network(3, 32, body=body, seed=0), finish=images.Jpeg(60))
     expected = images.to_pixels(photo, 32, 3, "center", images.Jpeg(60))
     np.testing.assert_array_equal(one.to_pixels(photo)[0], expected)
     assert one(photo) != plain(photo)

@@ -108,7 +108,7 @@ def test_files_are_named_by_what_is_held_out_and_no_two_alike(small_profile):
     params, _ = small_profile(photographs=TWO, fit={"seeds": [0], "together": True})
     names = [folds.file_name(held_out) for held_out in params.folds()]
     assert len(set(names)) == len(names) and not set("".join(names)) & set(":+")
-    assert folds.file_name("a+real:one") == "others/a-real-one"
+    assert folds.file_name("a+real:one") == "a-real-one"
 
 
 def test_persons_are_known_where_the_manifest_names_them(small_profile):

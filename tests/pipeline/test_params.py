@@ -100,7 +100,6 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("generators.dcgan", None, "generators.dcgan: expected a block of keys, not None"),
         ("generators.My-GAN", DCGAN, "generators.My-GAN: string should match pattern"),
         ("generators.none", DCGAN, "generators.none: the name is taken"),
-        ("generators.others", DCGAN, "generators.others: the name is taken"),
         ("generators.real", DCGAN, "generators.real: the name is taken"),
         ("generators", {"dcgan": DCGAN}, "generators: leave-one-out needs at least 2"),
         ("methods.dct.method", "svm", "methods.dct.method: unknown 'svm'; expected one of"),
