@@ -239,6 +239,11 @@ def load_detectors(params: Params, held_out: str) -> Iterator[tuple[int, Detecto
         yield seed, method.load(folder), Threshold.read(folder)
 
 
+def _nothing(why: str) -> pd.DataFrame:
+    print(f"localise: nothing to measure: {why}", file=sys.stderr)
+    return SCHEMA.empty_table().to_pandas()
+
+
 def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFrame:
     """Measure the maps of every fold.
 
@@ -246,12 +251,15 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         params: the checked params.yaml.
         held_outs: the folds, by default each generator and `none`.
 
+    Returns:
+        Rows of `SCHEMA`; none where there is nothing to measure (no method `deepfd`, no face in the
+        photographs, which eyes and mouth are placed by); of photographs of one person no control.
+
     Raises:
-        UserError: no method `deepfd`, a model or manifest is missing, or no face is found in the
-            photographs.
+        UserError: a model or manifest is missing, or the face finder.
     """
     if METHOD not in params.methods:
-        raise UserError(f"no method {METHOD!r} in params.yaml, whose maps this stage measures")
+        return _nothing(f"no method {METHOD!r} in params.yaml")
     corpus = folds.load(params)
     digest = folds.data_digest(params)
     test = corpus.fold(NONE).test
@@ -263,10 +271,7 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         )
     framing = faces.framing_of(photographs.pixels)
     if framing is None:
-        raise UserError(
-            f"no face was found in {len(photographs)} test photographs; expected faces: mend the "
-            "crop of the collections in params.yaml"
-        )
+        return _nothing(f"no face was found in {len(photographs)} test photographs")
     hosts = some(photographs, HOSTS, params.seed, "photographs")
 
     def finish(made: Iterator[Composite]) -> list[Composite]:
@@ -276,8 +281,6 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         ]  # fmt: skip
 
     control = finish(composites(CONTROL, hosts, photographs, framing, params.seed))
-    if not control:
-        raise UserError("the test photographs are of one person; the control needs two: add some")
     made: dict[str, dict[str, list[Composite]]] = {}
     for name in tqdm(params.generators, desc="composites", unit=" generators"):
         fakes = some(test.subset(test.generators == name), HOSTS, params.seed, name)
@@ -292,7 +295,8 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         about = {"method": METHOD, "held_out": held_out, "data": digest}
         named = params.generators if held_out == NONE else (held_out,)
         groups = [(name, kind, some_) for name in named for kind, some_ in made[name].items()]
-        groups.append(("", CONTROL, control))
+        if control:
+            groups.append(("", CONTROL, control))
         fits = list(load_detectors(params, held_out))
         for name, kind, pictures in groups:
             table = pd.concat(
@@ -307,21 +311,42 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
     return pa.Table.from_pylist(rows, SCHEMA).to_pandas()
 
 
-def described(table: pd.DataFrame) -> str:
-    """Say the figures over all regions and seams, as Markdown."""
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Average over generators, per kind of composite and map, over all regions and seams.
+
+    Returns:
+        `seen`, `composite`, `map`, `generators` (how many), the mean of each metric, the lowest and
+        highest `pixel_auc` of a generator, and `area`. The control is that of the detectors that
+        left out a generator.
+    """
     whole = table[(table["region"] == ALL) & (table["seam"] == ALL)]
+    control = whole["composite"] == CONTROL
+    whole = whole[~control | (whole["held_out"] != NONE)]
+    groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
+    keys = ["seen", "composite", "map"]
+    means = groups.groupby(keys, sort=False)
+    out = means[[*METRICS, "area"]].mean().assign(generators=means.size())
+    out["lowest"], out["highest"] = means["pixel_auc"].min(), means["pixel_auc"].max()
+    return out.reset_index()
+
+
+def described(table: pd.DataFrame) -> str:
+    """Say the summary as Markdown."""
     lines = [
-        "| held out | generator | composite | map | pixel AUC | IoU of area | pointing (area) |",
-        "|---|---|---|---|---|---|---|",
+        "| fakes were | picture | map | pixel AUC (lowest-highest) | IoU | IoU of area "
+        "| pointing (by chance) | called fake |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for _, row in whole.iterrows():
-        figures = [
-            f"{row[m]:.2f} ({row[f'{m}_low']:.2f}-{row[f'{m}_high']:.2f})"
-            for m in ("pixel_auc", "iou_of_area", "pointing")
+    for _, row in summary(table).iterrows():
+        cells = [
+            *(str(row[key]).replace("_", " ") for key in ("seen", "composite", "map")),
+            f"{row['pixel_auc']:.2f} ({row['lowest']:.2f}-{row['highest']:.2f})",
+            "" if np.isnan(row["iou"]) else f"{row['iou']:.2f}",
+            f"{row['iou_of_area']:.2f}",
+            f"{row['pointing']:.2f} ({row['area']:.2f})",
+            f"{row['called_fake']:.2f}",
         ]
-        figures[-1] += f" ({row['area']:.2f})"
-        names = [row[key] for key in ("held_out", "generator", "composite", "map")]
-        lines.append(f"| {' | '.join((*names, *figures))} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -121,7 +121,7 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
     localise.main()
     first = localise.OUT.read_bytes()
     assert list(pd.read_parquet(localise.OUT).columns) == localise.SCHEMA.names
-    assert "| a | a | fake_in_photograph | evidence |" in capsys.readouterr().out
+    assert "| held out | fake in photograph | evidence |" in capsys.readouterr().out
     localise.main()
     assert localise.OUT.read_bytes() == first
 
@@ -137,13 +137,36 @@ def test_without_a_face_finder_it_says_what_to_install(profile, monkeypatch):
         localise.study(profile)
 
 
-def test_photographs_without_faces_are_refused(profile, monkeypatch):
+def test_where_there_is_nothing_to_measure_the_table_is_empty(
+    profile, small_profile, monkeypatch, capsys
+):
     monkeypatch.setattr(faces, "framing_of", lambda pixels: None)
-    with pytest.raises(UserError, match="no face was found"):
-        localise.study(profile)
-
-
-def test_without_the_method_there_is_nothing_to_measure(small_profile):
+    assert list(localise.study(profile).columns) == localise.SCHEMA.names
+    assert "no face was found in 20 test photographs" in capsys.readouterr().err
     checked, _ = small_profile()
-    with pytest.raises(UserError, match="no method 'deepfd'"):
-        localise.study(checked)
+    assert not len(localise.study(checked))
+    assert "no method 'deepfd'" in capsys.readouterr().err
+    monkeypatch.setattr(localise, "load_params", lambda: checked)
+    localise.main()
+    assert len(pd.read_parquet(localise.OUT)) == 0
+
+
+def test_the_summary_averages_over_generators_and_keeps_the_control_beside_them():
+    row = {
+        "region": "all", "seam": "all", "map": "evidence", "seen": False, "composite": FAKE_IN,
+        "area": 0.2, **dict.fromkeys(localise.METRICS, 0.5),
+    }  # fmt: skip
+    rows = [
+        row | {"held_out": "a", "generator": "a", "pixel_auc": 0.9},
+        row | {"held_out": "b", "generator": "b", "pixel_auc": 0.7},
+        row | {"held_out": "b", "generator": "b", "pixel_auc": 0.1, "region": "eyes"},
+        row | {"held_out": "a", "generator": "", "composite": CONTROL, "seen": None},
+        row | {"held_out": "none", "generator": "", "composite": CONTROL, "seen": None,
+               "pixel_auc": 0.0},
+    ]  # fmt: skip
+    found = localise.summary(pd.DataFrame(rows)).set_index(["seen", "composite"])
+    assert found.loc[("held out", FAKE_IN), "pixel_auc"] == pytest.approx(0.8)
+    assert tuple(found.loc[("held out", FAKE_IN), ["lowest", "highest", "generators"]]) == (
+        0.7, 0.9, 2
+    )  # fmt: skip
+    assert found.loc[("", CONTROL), "pixel_auc"] == 0.5
