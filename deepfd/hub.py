@@ -126,13 +126,10 @@ def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any
         return []
     import pandas as pd
 
-    table = pd.read_parquet(results)
-    unseen = table[
-        (table["method"] == method)
-        & (table["held_out"] == table["generator"])
-        & (table["perturbation"] == "none")
-        & (table["seed"] == -1)
-    ]
+    from benchmarks.readings import left_out, whole
+
+    table = left_out(whole(pd.read_parquet(results)))
+    unseen = table[table["method"] == method]
 
     def words(row: Any, name: str) -> str:
         low, high = row[f"{name}_low"], row[f"{name}_high"]
@@ -147,7 +144,6 @@ def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any
             "n_real": int(row["n_real"]),
         }
         for _, row in unseen.iterrows()
-        if not is_real(row["held_out"])
     ]
 
 
