@@ -1,8 +1,9 @@
-"""`deepfd detect PATH...`: says of each picture how probably the face in it is a fake.
+"""The command `deepfd`. `deepfd detect PATH...` says how probably the face in a picture is a fake.
 
-Reads pictures and a fitted detector; writes one line per picture, and on request JSON, a Parquet
+It reads pictures and a fitted detector; writes one line per picture, and on request JSON, a Parquet
 table and heat maps. Exit codes: 0 nothing looks fake, 1 something does, 2 something could not be
-read (all the rest is judged) or the command itself is wrong.
+read (all the rest is judged) or the command itself is wrong. (`deepfd benchmark`:
+`benchmarks.external`.)
 """
 
 from __future__ import annotations
@@ -153,7 +154,30 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--no-faces", dest="faces", action="store_false",
         help="do not look for faces in larger pictures: judge the training crop (centre)"
     )  # fmt: skip
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="score a detector of yours on the test images of this benchmark",
+        description="Score predict(path) -> P(fake) of a Python file on the test images, as it is: "
+        "it is not trained. In the folder of the benchmark, after its data are made.",
+    )
+    benchmark.add_argument("--model", type=Path, required=True, metavar="FILE.py")
+    benchmark.add_argument("--name", help="of its rows (default: the file's)")
+    benchmark.add_argument("--out", type=Path, help="default: benchmarks/external.parquet")
     return parser.parse_args(arguments)
+
+
+def benchmark(options: argparse.Namespace) -> int:
+    """Run `deepfd benchmark`; returns the exit code.
+
+    Raises:
+        UserError: see `benchmarks.external.run`.
+    """
+    from benchmarks import external
+    from pipeline.params import load
+
+    out = options.out or external.OUT
+    print(external.run(load(), options.model, options.name, out))
+    return 0
 
 
 def _positive(text: str) -> int:
@@ -238,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always ends by SystemExit with one of the exit codes."""
     options = _parse(arguments)
     try:
-        code = run(options)
+        code = benchmark(options) if options.command == "benchmark" else run(options)
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -8,13 +8,15 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from pipeline.options import Fraction, Model, Seeds
 
+# Half photographs, half fakes.
+Batch = Annotated[int, Field(ge=4, multiple_of=2)]
 FrontName = Literal["none", "highpass", "neighbours", "median", "srm", "npr"]
 
 
 class Learned(Model):
     """What every method that trains a network is told."""
 
-    batch: Annotated[int, Field(ge=4, multiple_of=2)]
+    batch: Batch
     lr: PositiveFloat
     # Number format of the maps; `auto` measures which is faster here (deepfd/precision.py).
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -36,16 +38,20 @@ class Faithful(Learned):
 class Treatment(Model):
     """What a share of the training pictures of both classes meets at random (deepfd/treatment.py).
 
-    The draw knows nothing of a picture's class.
+    The draw knows nothing of a picture's class but for softness, which photographs meet more often:
+    of two pictures too soft to be told apart the detector is then to lean to "photograph". With
+    `soft_photographs: null` both classes meet all of it alike.
     """
 
     # Share of the pictures of a batch that are treated ones.
     share: Fraction = 0.75
     # How many treated copies of each training picture there are to draw from.
-    variants: PositiveInt = 2
-    # Probability of being made soft: shrunk to 30-50 px of 64, or strongly blurred.
-    soft: Fraction = 0.25
-    # Quality of the JPEG that every copy meets at the end with this probability.
+    variants: PositiveInt = 3
+    # Probability of being made soft: shrunk, coded and enlarged again, or strongly blurred.
+    soft: Fraction = 0.0
+    # The same for photographs, where it is to differ.
+    soft_photographs: Fraction | None = 0.6
+    # Probability of a JPEG at the end.
     jpeg: Fraction = 0.5
 
 
@@ -53,6 +59,8 @@ class DeepFD(Learned):
     """D1 on a fixed residual front, trained on crops; the contrastive loss beside cross-entropy."""
 
     method: Literal["deepfd"]
+    batch: Batch = 128
+    lr: PositiveFloat = 0.003
     steps: PositiveInt
     weight_decay: NonNegativeFloat = 1e-3
     front: FrontName = "highpass"

@@ -89,10 +89,7 @@ class CropLoss:
             copies = options.treatment.variants
             stacked = np.concatenate(
                 [stacked]
-                + [
-                    treated(train.pixels, train.ids, options.treatment, number, finish)
-                    for number in range(copies)
-                ]
+                + [treated(train, options.treatment, number, finish) for number in range(copies)]
             )
         self.pixels = data.to_tensor(stacked, device)
         self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)

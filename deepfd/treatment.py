@@ -19,6 +19,7 @@ from PIL import Image
 
 from deepfd.options import Treatment
 from pipeline.changes import Change, blurred, coded, resized, sharpened
+from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
 
@@ -30,10 +31,13 @@ FILTERS = (
     Image.Resampling.LANCZOS,
 )
 ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-# Shares of the pictures of the ordinary branch that are resized, blurred, sharpened.
+# Shares of the pictures of the ordinary branch that are resized, blurred, sharpened; and how much.
 RESIZED, BLURRED, SHARPENED = 0.3, 0.2, 0.2
-SOFT_FACTORS, FACTORS = (0.4, 0.8), (0.625, 1.5625)
-QUALITIES = (60, 97)
+FACTORS, SIGMAS, QUALITIES = (0.625, 1.5625), (0.2, 0.9), (60, 97)
+# The soft branch: share that is blurred; small sides, enlarged ones, as shares of the picture's;
+# share of those steps that end in a JPEG.
+BLURRED_SOFT, SOFT_SIGMAS = 0.25, (0.4, 1.6)
+SOFT_FACTORS, LARGE_FACTORS, SMALL_QUALITIES, CODED = (0.4, 0.9), (1.0, 2.5), (25, 96), 0.6
 
 # Copies are the same in every fold and for every seed of a run: made once, by image id.
 _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
@@ -43,42 +47,56 @@ def _pick(draw: np.random.Generator, filters: Sequence[Image.Resampling]) -> Ima
     return filters[int(draw.integers(len(filters)))]
 
 
-def _jpeg(draw: np.random.Generator) -> Change:
-    return partial(coded, kind="JPEG", quality=int(draw.integers(*QUALITIES)))
+def _jpeg(draw: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Change:
+    return partial(coded, kind="JPEG", quality=int(draw.integers(*qualities)))
 
 
-def _small(
-    picture: Image.Image, draw: np.random.Generator, factor: float, down: Image.Resampling,
-    up: Image.Resampling, quality: int | None,
-) -> Image.Image:  # fmt: skip
-    """Shrink, code where `quality` says so, and enlarge again."""
-    other = picture.resize([max(8, round(side * factor)) for side in picture.size], down)
-    if quality is not None:
-        other = coded(other, draw, "JPEG", quality)
-    return other.resize(picture.size, up)
+def _was_small(
+    picture: Image.Image, draw: np.random.Generator, steps: Sequence[Change]
+) -> Image.Image:
+    """Take the steps of a picture that was small, was enlarged, and is brought to its size now."""
+    size = picture.size
+    for step in steps:
+        picture = step(picture, draw)
+    return picture if picture.size == size else picture.resize(size, _pick(draw, FILTERS))
 
 
-def plan(options: Treatment, draw: np.random.Generator) -> list[Change]:
+def _scaled(
+    picture: Image.Image, draw: np.random.Generator, factor: float, way: Image.Resampling
+) -> Image.Image:
+    return picture.resize([max(8, round(side * factor)) for side in picture.size], way)
+
+
+def _soft(draw: np.random.Generator) -> Change:
+    """Draw a way to be soft: three in four were small once, the others are out of focus."""
+    if draw.random() < BLURRED_SOFT:
+        return partial(blurred, sigma=draw.uniform(*SOFT_SIGMAS))
+    small = draw.uniform(*SOFT_FACTORS)
+    steps: list[Change] = [partial(_scaled, factor=small, way=_pick(draw, FILTERS))]
+    if draw.random() < CODED:
+        steps.append(_jpeg(draw, SMALL_QUALITIES))
+    large = draw.uniform(*LARGE_FACTORS) if draw.random() < CODED else 1.0
+    steps.append(partial(_scaled, factor=large / small, way=_pick(draw, ENLARGING)))
+    if large > 1 and draw.random() < CODED:
+        steps.append(_jpeg(draw))
+    return partial(_was_small, steps=steps)
+
+
+def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> list[Change]:
     """Draw what happens to one picture, in order."""
     changes: list[Change] = []
-    if draw.random() < options.soft:
-        if draw.random() < 0.6:
-            quality = int(draw.integers(*QUALITIES)) if draw.random() < 0.5 else None
-            changes.append(
-                partial(
-                    _small, factor=draw.uniform(*SOFT_FACTORS), down=_pick(draw, FILTERS),
-                    up=_pick(draw, ENLARGING), quality=quality,
-                )
-            )  # fmt: skip
-        else:
-            changes.append(partial(blurred, sigma=draw.uniform(0.5, 1.6)))
+    soft = options.soft
+    if photograph and options.soft_photographs is not None:
+        soft = options.soft_photographs
+    if draw.random() < soft:
+        changes.append(_soft(draw))
     else:
         if draw.random() < RESIZED:
             down, up = _pick(draw, FILTERS), _pick(draw, FILTERS)
             factor = draw.uniform(*FACTORS)
             changes.append(partial(resized, factor=factor, down=down, up=up))
         if draw.random() < BLURRED:
-            changes.append(partial(blurred, sigma=draw.uniform(0.2, 0.9)))
+            changes.append(partial(blurred, sigma=draw.uniform(*SIGMAS)))
     if draw.random() < SHARPENED:
         changes.append(partial(sharpened, percent=int(draw.integers(20, 150))))
     if draw.random() < options.jpeg:
@@ -87,14 +105,12 @@ def plan(options: Treatment, draw: np.random.Generator) -> list[Change]:
 
 
 def treated(
-    pixels: np.ndarray, ids: Sequence[str], options: Treatment, copy: int,
-    finish: Jpeg | None = None,
-) -> np.ndarray:  # fmt: skip
+    images: Images, options: Treatment, copy: int, finish: Jpeg | None = None
+) -> np.ndarray:
     """Treat one copy of each picture.
 
     Args:
-        pixels: uint8 (N, S, S, C).
-        ids: image ids (N,).
+        images: N pictures of side S.
         options: what may happen.
         copy: number of the copy, 0 ...
         finish: the last step to pixels, which every picture of the profile meets.
@@ -102,18 +118,19 @@ def treated(
     Returns:
         uint8 (N, S, S, C).
     """
-    keys = [(options, copy, finish, str(one)) for one in ids]
+    keys = [(options, copy, finish, str(one)) for one in images.ids]
     new = [place for place, key in enumerate(keys) if key not in _made]
 
     def one(place: int) -> np.ndarray:
-        draw = np.random.default_rng(seed_for(copy, "treatment", str(ids[place])))
-        picture = to_pil(pixels[place])
-        for change in plan(options, draw):
+        draw = np.random.default_rng(seed_for(copy, "treatment", str(images.ids[place])))
+        picture = to_pil(images.pixels[place])
+        for change in plan(options, draw, images.labels[place] == 0):
             picture = change(picture, draw)
-        return finished(np.asarray(picture, dtype=np.uint8).reshape(pixels.shape[1:]), finish)
+        pixels = np.asarray(picture, dtype=np.uint8).reshape(images.pixels.shape[1:])
+        return finished(pixels, finish)
 
     # Pillow frees the interpreter; the order of the threads decides nothing.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(one, new, chunksize=64)
         _made.update(zip((keys[place] for place in new), found, strict=True))
-    return np.stack([_made[key] for key in keys]) if keys else pixels.copy()
+    return np.stack([_made[key] for key in keys]) if keys else images.pixels.copy()

@@ -15,6 +15,8 @@ from pipeline.errors import UserError
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
+# Half-life of the moving average of the weights, in images.
+EMA_IMAGES = 5000
 CriticLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 GeneratorLoss = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -75,7 +77,7 @@ class GanTrainer:
         self.recipe, self.seed, self.device = recipe, seed, device
         self.batch = int(options["batch"])
         self.critic_steps = int(options.get("critic_steps", recipe.critic_steps))
-        self.ema_images = float(options.get("ema_images", 5000))
+        self.ema_images = float(options.get("ema_images", EMA_IMAGES))
         self.policy = tuple(options.get("augment", POLICY))
         if unknown := sorted(set(self.policy) - set(POLICY)):
             raise UserError(f"augment: {unknown} is unknown; expected some of {', '.join(POLICY)}")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.adversarial import Recipe
+from generators.adversarial import EMA_IMAGES, Recipe
+from generators.differences import Paper
 
 
 def init_normal(module: nn.Module) -> None:
@@ -99,4 +100,10 @@ def adam(parameters: object, lr: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.999))
 
 
+PAPER = Paper(
+    "Radford et al. 2016 (arXiv 1511.06434)",
+    ("4x4 kernels and normal latents, as the authors' Torch code (the paper: 5x5, uniform)",),
+    values={"batch": 128, "width": 128, "lr": 2e-4},
+    defaults={"ema_images": EMA_IMAGES},
+)
 RECIPE = Recipe(Generator, Critic, critic_loss, generator_loss, adam)

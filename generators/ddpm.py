@@ -3,7 +3,7 @@
 The network is a diffusers `UNet2DModel`, trained to predict v (Salimans and Ho 2022) on the cosine
 schedule with zero terminal SNR (Lin et al. 2024), so that few deterministic DDIM steps are enough.
 What is written is a diffusers pipeline folder that anyone can load with
-`DDIMPipeline.from_pretrained`.
+`DDIMPipeline.from_pretrained`. `PAPER` lists what differs from Ho et al.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch.nn import functional as F
 
+from generators.differences import Paper
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
@@ -26,6 +27,23 @@ SCHEDULE = {
     "prediction_type": "v_prediction",
     "rescale_betas_zero_snr": True,
 }
+PAPER = Paper(
+    "Ho et al. 2020 (arXiv 2006.11239)",
+    (
+        "cosine schedule (Nichol and Dhariwal 2021) with zero terminal SNR (Lin et al. 2024); the "
+        "paper: linear betas from 1e-4 to 0.02",
+        "predicts v (Salimans and Ho 2022), its mean square error (the paper: the noise)",
+        "sampled by deterministic DDIM on trailing timesteps, x0 clipped at each; their number is "
+        "`steps` of the entry (the paper: all 1,000, ancestral)",
+        "attention at the lowest resolution only, no dropout, AdamW without decay, gradients "
+        "clipped at norm 1",
+    ),
+    values={"batch": 128, "widths": [128, 256, 256, 256], "layers_per_block": 2, "lr": 2e-4},
+    defaults={"ema_images": 20000, "layers_per_block": 1},
+    average="decay 0.9999 a step",
+    augmented=False,
+    batch_norm=False,
+)
 
 
 class DdpmTrainer:
@@ -38,7 +56,7 @@ class DdpmTrainer:
     ) -> None:
         self.seed, self.device = seed, device
         self.batch = int(options["batch"])
-        self.ema_images = float(options.get("ema_images", 20000))
+        self.ema_images = float(options.get("ema_images", PAPER.defaults["ema_images"]))
         torch.manual_seed(seed_for(seed, "weights"))
         widths = tuple(int(width) for width in options["widths"])
         depth = len(widths)
@@ -46,7 +64,9 @@ class DdpmTrainer:
             sample_size=size,
             in_channels=channels,
             out_channels=channels,
-            layers_per_block=int(options.get("layers_per_block", 1)),
+            layers_per_block=int(
+                options.get("layers_per_block", PAPER.defaults["layers_per_block"])
+            ),
             block_out_channels=widths,
             down_block_types=("DownBlock2D",) * (depth - 1) + ("AttnDownBlock2D",),
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (depth - 1),

@@ -8,6 +8,7 @@ have them; no code of the pipeline's owner is run.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -109,6 +110,23 @@ def fetch(card: str | Path) -> tuple[Path, str]:
     )
 
 
+def _undo_default_scale(pipe: diffusers.DiffusionPipeline, folder: Path) -> float | None:
+    """Let an unconditional latent pipeline from before `scaling_factor` decode latents as they are.
+
+    LDMPipeline divides by `vqvae.config.scaling_factor` since diffusers 0.22. A vqvae saved before
+    there was such a key was trained and sampled without it (CompVis/ldm-celebahq-256), but gets the
+    class's default, that of another model (diffusers issue 6725).
+
+    Returns:
+        What latents are divided by, None for a pipeline of another kind.
+    """
+    if not hasattr(pipe, "vqvae"):
+        return None
+    if "scaling_factor" not in json.loads((folder / "vqvae" / "config.json").read_text()):
+        pipe.vqvae.register_to_config(scaling_factor=1.0)
+    return float(pipe.vqvae.config.scaling_factor)
+
+
 class Diffusion:
     """An unconditional or text-to-image pipeline with one random generator per image."""
 
@@ -146,6 +164,7 @@ class Diffusion:
         self._call = self._arguments()
         self._set_scheduler()
         pipe = self._pipe
+        scale = _undo_default_scale(pipe, folder)
         latent = getattr(pipe, "vae", None) or getattr(pipe, "vqvae", None)
         self.channels = 3 if latent or self._text else int(pipe.unet.config.in_channels)
         self._spec = {
@@ -156,6 +175,7 @@ class Diffusion:
             "steps": options.steps,
             "dtype": options.dtype,
             "prompts": list(options.prompts),
+            **({"latent_scale": scale} if scale else {}),
         }
         pipe.set_progress_bar_config(disable=True)
         pipe.to(device())

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from generators.adversarial import Recipe
+from generators.adversarial import EMA_IMAGES, Recipe
 from generators.dcgan import adam, down_layers, init_normal
+from generators.differences import Paper
 
 
 class Generator(nn.Module):
@@ -74,4 +75,10 @@ def generator_loss(critic: nn.Module, fake: torch.Tensor) -> torch.Tensor:
     return 0.5 * ((critic(fake).float() - 1) ** 2).mean()
 
 
+PAPER = Paper(
+    "Mao et al. 2017 (arXiv 1611.04076)",
+    ("64x64 and 3x3 kernels in the generator (the paper: 112x112, 5x5)",),
+    values={"batch": 64, "width": 64},
+    defaults={"ema_images": EMA_IMAGES},
+)
 RECIPE = Recipe(Generator, Critic, critic_loss, generator_loss, adam)

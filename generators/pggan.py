@@ -5,8 +5,8 @@ Equalised learning rate (4.1): weights from N(0, 1), scaled at run time by He's 
 feature normalisation in the generator (4.2). Minibatch standard deviation as an extra map before
 the critic's last block (3). One critic step per generator step, Adam with betas (0, 0.99)
 (appendix A). No tanh: the paper's output is linear; it is clipped to [-1, 1] where images are
-written. One thing differs: the loss is the logistic one with a gradient penalty on photographs
-(R1, Mescheder et al. 2018), which the same authors moved to in StyleGAN.
+written. The loss is the logistic one with a gradient penalty on photographs (R1, Mescheder et al.
+2018), which the same authors moved to in StyleGAN; `PAPER` lists this and what else differs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.adversarial import Recipe
+from generators.adversarial import EMA_IMAGES, Recipe
+from generators.differences import Paper
 
 # Weight of R1 per pixel and 1 / batch (Karras et al. 2020, arXiv 2006.06676, appendix C): small
 # images differ by little, and a stronger penalty keeps the critic from telling them apart.
@@ -186,4 +187,21 @@ def adam(parameters: object, lr: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=lr, betas=(0.0, 0.99))
 
 
+PAPER = Paper(
+    "Karras et al. 2018 (arXiv 1710.10196)",
+    (
+        f"logistic loss with R1 of weight {R1_WEIGHT:g} times pixels by batch, on one step of "
+        f"{R1_EVERY} and {R1_EVERY} times as strong there (the paper: WGAN-GP of weight 10 with a "
+        "drift term)",
+        "resolutions from 4x4 to 64x64 are complete at "
+        f"{', '.join(f'{end:.0%}' for end in STAGE_ENDS)} of the training, the last is faded in "
+        "over a fifth of its share (the paper: equal shares, half of each faded in)",
+        f"{', '.join(map(str, WIDTHS))} times the width in maps, as many latents as first maps "
+        "(the paper: 512, 512, 512, 512, 256, and 512 latents)",
+    ),
+    values={"batch": 16, "lr": 1e-3},
+    defaults={"ema_images": EMA_IMAGES},
+    average="decay 0.999 a step",
+    batch_norm=False,
+)
 RECIPE = Recipe(Generator, Critic, critic_loss, generator_loss, adam, grow=grow, view=view)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from generators.base import device as best_device
 from generators.base import file_sha256, latents
+from generators.differences import differences
 from generators.distance import Distance, features, kernel_distance
 from generators.quality import contact_sheet
 from pipeline import folds, images, manifest
@@ -198,6 +199,7 @@ def write_card(path: Path, name: str, options: Mapping[str, Any], extra: Mapping
         "source": f"trained by this repository: python -m generators.train {name}",
         **extra,
         "training": dict(options),
+        "differences": differences(name, options),
     }
     manifest.write_atomic(path, (json.dumps(card, indent=2, sort_keys=True) + "\n").encode())
 

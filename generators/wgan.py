@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from generators.adversarial import Recipe
+from generators.adversarial import EMA_IMAGES, Recipe
 from generators.dcgan import down_layers, init_normal, up_layers
+from generators.differences import Paper
 
 CLIP = 0.01
 
@@ -82,4 +83,11 @@ RECIPE = Recipe(
     rmsprop,
     critic_steps=5,
     after_critic_step=clip_weights,
+)
+
+PAPER = Paper(
+    "Arjovsky et al. 2017 (arXiv 1701.07875)",
+    (),
+    values={"batch": 64, "width": 64, "lr": 5e-5, "critic_steps": 5},
+    defaults={"ema_images": EMA_IMAGES, "critic_steps": RECIPE.critic_steps},
 )

@@ -3,7 +3,7 @@
 Residual generator and critic (appendix C and F, 64x64): each generator block up-samples by nearest
 neighbour and has two 3x3 convolutions with batch normalisation before each; each critic block
 down-samples by mean pooling and has no batch normalisation, since the penalty is per example.
-Penalty weight 10 (algorithm 1), Adam with betas (0, 0.9).
+Penalty weight 10 (algorithm 1), Adam with betas (0, 0.9). `PAPER` lists what differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.adversarial import Recipe, gradient_penalty
+from generators.adversarial import EMA_IMAGES, Recipe, gradient_penalty
+from generators.differences import Paper
 
 PENALTY = 10.0
 # Width of a block's output as a multiple of `width`, at 4x4, 8x8, 16x16, 32x32, 64x64.
@@ -118,3 +119,13 @@ def adam(parameters: object, lr: float) -> torch.optim.Optimizer:
 
 
 RECIPE = Recipe(Generator, Critic, critic_loss, generator_loss, adam, critic_steps=5)
+
+PAPER = Paper(
+    "Gulrajani et al. 2017 (arXiv 1704.00028)",
+    (
+        "no normalisation in the critic (the authors' 64x64 code: layer norm)",
+        "the critic's first block works on the picture itself (so the paper's CIFAR critic)",
+    ),
+    values={"batch": 64, "width": 64, "lr": 1e-4, "critic_lr": 1e-4, "critic_steps": 5},
+    defaults={"ema_images": EMA_IMAGES, "critic_steps": RECIPE.critic_steps},
+)

@@ -196,13 +196,15 @@ def inputs(stage: Stage, params: Params) -> dict[str, Any]:
 
 
 def picks_of(stage: Stage, params: Params) -> set[str]:
-    """Name the adapters and methods that a stage can run; none named: any."""
+    """Name the adapters and methods that a stage can run: those of the entries that it reads."""
     kinds = {"generators": "adapter", "methods": "method"}
     found = set()
     for key in stage.keys.get(str(PATH), ()):
         block, _, name = key.partition(".")
-        if block in kinds and name:
-            found.add(getattr(getattr(params, block)[name], kinds[block]))
+        if block in kinds:
+            entries = getattr(params, block)
+            chosen = [entries[name]] if name else entries.values()
+            found |= {getattr(entry, kinds[block]) for entry in chosen}
     return found or set(stage.arguments)
 
 

@@ -56,4 +56,4 @@ class DeepFD(Detector):
         if options.treatment:
             train = corpus.images.subset(corpus.split == "train")
             for copy in range(options.treatment.variants):
-                treated(train.pixels, train.ids, options.treatment, copy, finish)
+                treated(train, options.treatment, copy, finish)

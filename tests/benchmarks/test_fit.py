@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from pydantic import TypeAdapter
 
-from benchmarks import fit, matrix
+from benchmarks import fit, matrix, workers
 from benchmarks import scores as scores_files
 from benchmarks.thresholds import threshold_by
 from pipeline import audit, folds, manifest
 from pipeline.errors import UserError
 from pipeline.params import Method
+from pipeline.seeds import seed_for
 
-ROOT = Path(__file__).parents[2]
+SECONDS = 60
 
 
 @pytest.fixture
@@ -42,9 +47,9 @@ def test_every_test_image_is_scored_once_and_nothing_else(project, held_out):
     assert sorted(valid["image_id"]) == sorted(fold.valid.ids)
     assert len(test) + len(valid) == len(scores)
     assert set(scores["held_out"]) == {held_out} and set(scores["perturbation"]) == {"none"}
-    assert (scores["label"] == (scores["generator"] != "real")).all()
+    assert (scores["label"] == (scores["generator"] != "real:orl")).all()
     assert dict(zip(scores["generator"], scores["family"], strict=True)) == {
-        "real": "real", "a": "y", "b": "y", "c": "x",
+        "real:orl": "real", "a": "y", "b": "y", "c": "x",
     }  # fmt: skip
 
 
@@ -70,10 +75,10 @@ def test_reads_name_what_fit_selection_and_threshold_were_given(project):
     reads = json.loads((fit.MODELS / "spectrum/c/0/reads.json").read_text())
     fold = folds.load(project).fold("c")
     assert reads["fit"]["digest"] == folds.ids_digest(fold.train.ids)
-    assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real")}
+    assert reads["fit"]["counts"] == {name: {"train": 20} for name in ("a", "b", "real:orl")}
     for step in ("selection", "threshold"):
         assert reads[step]["digest"] == folds.ids_digest(fold.valid.ids)
-        assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real")}
+        assert reads[step]["counts"] == {name: {"valid": 10} for name in ("a", "b", "real:orl")}
 
 
 def test_a_fit_leaves_how_long_it_took_and_on_what(project):
@@ -119,28 +124,72 @@ def drawing(monkeypatch):
     return Drawing
 
 
-def test_families_of_two_or_more_are_fitted_and_what_was_of_others_goes(project):
-    fit.run_families(project, "spectrum", "d")
-    path = fit.scores_path("spectrum", "family:y")
-    assert path == fit.SCORES / "spectrum/families/y.parquet"
-    scores = pq.read_table(path).to_pandas()
+def names_in(folder):
+    """What lies in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_was_of_folds_that_are_no_more_goes(project):
+    every = fit.Run(project, "spectrum", "d")
+    for held_out in project.folds():
+        every.fold(held_out)
+    scores = pq.read_table(fit.scores_path("spectrum", "family:y")).to_pandas()
     assert set(scores["held_out"]) == {"family:y"}
-    assert [one.name for one in path.parent.iterdir()] == ["y.parquet"]
-    assert [one.name for one in (fit.MODELS / "spectrum/families").iterdir()] == ["y"]
-    # Each generator a family of its own: each is left out where it is.
-    alone = {n: g.model_copy(update={"family": n}) for n, g in project.generators.items()}
-    fit.run_families(project.model_copy(update={"generators": alone}), "spectrum", "d")
-    assert not list(path.parent.iterdir()) and not list(
-        (fit.MODELS / "spectrum/families").iterdir()
+    models, found = fit.MODELS / "spectrum", fit.SCORES / "spectrum"
+    folds_of = {"none", "a", "b", "c", "family-y"}
+    assert names_in(models) == folds_of
+    assert names_in(found) == {f"{name}.parquet" for name in folds_of}
+
+    # Folds that there are lose nothing.
+    def everything():
+        return {p: p.read_bytes() for home in (models, found) for p in home.rglob("*.*")
+                if p.is_file()}  # fmt: skip
+
+    before = everything()
+    every.tidy()
+    assert everything() == before
+    # A generator fewer, of which a family of one is left.
+    left = {name: project.generators[name] for name in ("a", "c")}
+    fit.Run(project.model_copy(update={"generators": left}), "spectrum", "d").tidy()
+    kept = {"none", "a", "c"}
+    assert names_in(models) == kept and names_in(found) == {f"{name}.parquet" for name in kept}
+    # What was kept is whole, seeds and all.
+    after = everything()
+    assert after and all(before[path] == content for path, content in after.items())
+    assert set(after) == {
+        p for p in before if not {"b", "b.parquet", "family-y", "family-y.parquet"} & {*p.parts}
+    }
+
+
+def test_places_of_held_out_collections_and_pairs_are_tidied(small_profile, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs = {name: {"source": "folder", "path": "-"} for name in ("here", "there")}
+    together, _ = small_profile(
+        count=4, photographs=photographs, fit={"seeds": [0], "together": True}
     )
+    alone = together.fit.model_copy(update={"together": False})
+    apart = together.model_copy(update={"fit": alone})
+    # Places come from names alone: nothing needs to be fitted.
+    for held_out in together.folds():
+        fit.model_path("spectrum", held_out, 0).mkdir(parents=True)
+        path = fit.scores_path("spectrum", held_out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    pairs = {f"{name}-real-{one}" for name in "abc" for one in photographs}
+    places = {"real-here", "real-there", "family-y"}
+    models = fit.MODELS / "spectrum"
+    assert names_in(models) == {"none", "a", "b", "c"} | places | pairs
+    fit.Run(apart, "spectrum", "d").tidy()
+    assert names_in(models) == {"none", "a", "b", "c"} | places
+    found = {name.removesuffix(".parquet") for name in names_in(fit.SCORES / "spectrum")}
+    assert found == names_in(models)
+    assert all((models / fit.file_name(held_out) / "0").is_dir() for held_out in apart.folds())
 
 
 def test_every_fold_that_the_matrix_and_the_audit_ask_for_is_fitted(project):
+    every = fit.Run(project, "spectrum", "d")
     for held_out in project.folds():
-        if held_out.startswith("family:"):
-            fit.run_families(project, "spectrum", "d")
-        else:
-            run(project, held_out=held_out)
+        every.fold(held_out)
     run_of = project.model_copy(update={"methods": {"spectrum": project.methods["spectrum"]}})
     scores = scores_files.read(run_of)
     results, _ = matrix.build(run_of, scores)
@@ -160,7 +209,7 @@ def test_a_method_that_draws_is_fitted_with_every_seed_and_others_once(project, 
 
 def test_a_method_that_draws_nothing_has_one_seed_and_others_their_own_or_all(project):
     params = with_seeds(project, 4, 5)
-    net = {"contrastive_steps": 1, "classifier_steps": 1, "batch": 4, "lr": 0.1}
+    net = {"steps": 1, "batch": 4, "lr": 0.1}
     blocks = {
         "spectrum": {"method": "spectrum"},
         "deepfd": {"method": "deepfd", **net},
@@ -196,6 +245,168 @@ def test_a_kill_loses_at_most_the_seed_in_hand(project, drawing, monkeypatch):
     # Seed 0 was kept: 2 fits before the kill, 2 after.
     assert drawing.fits == 4
     assert {p.name for p in (fit.MODELS / "spectrum/c").iterdir()} == {"0", "1", "2"}
+
+
+# What differs from one fit to the next of the same recipe.
+TIMES = {"timing.json"}
+
+
+def made(*homes):
+    """Bytes of everything that fits left, without how long they took."""
+    return {
+        path.as_posix(): path.read_bytes()
+        for home in homes
+        for path in sorted(home.rglob("*"))
+        if path.is_file() and path.name not in TIMES
+    }
+
+
+@pytest.fixture
+def one_thread():
+    """What a worker computes with; a fit on two threads adds up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+NET = {"widths": [4], "crop": 8, "steps": 3, "batch": 8, "lr": 0.01, "treatment": {}}
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "srm"}, {"method": "deepfd", **NET}], ids=lambda one: one["method"]
+)
+def test_two_workers_give_the_same_bytes_as_one_fit_after_the_other(
+    project, monkeypatch, one_thread, options
+):
+    methods = TypeAdapter(dict[str, Method]).validate_python({"one": options})
+    params = with_seeds(project, 0, 1).model_copy(update={"methods": methods})
+    held_outs = ("c", "none", "family:y")
+
+    def fitted(several):
+        monkeypatch.setenv(workers.WORKERS, str(several))
+        every = fit.Run(params, "one", "d")
+        every.ahead(held_outs)
+        ahead = made(fit.MODELS) if fit.MODELS.exists() else {}
+        for held_out in held_outs:
+            every.fold(held_out)
+        found = made(fit.MODELS, fit.SCORES)
+        fit.shutil.rmtree(fit.MODELS)
+        fit.shutil.rmtree(fit.SCORES)
+        return ahead, found
+
+    nothing, alone = fitted(1)
+    ahead, together = fitted(2)
+    assert not nothing and together == alone
+    # All of it had been fitted by the workers: `fold` gathered the scores alone.
+    assert ahead == {path: bytes for path, bytes in alone.items() if path.startswith("models")}
+    seeds = len(fit.seeds_of(params, "one"))
+    assert sum(path.endswith("recipe.json") for path in ahead) == len(held_outs) * seeds
+
+
+def test_workers_are_as_many_as_asked_for_or_one(monkeypatch):
+    monkeypatch.setenv(workers.WORKERS, "3")
+    assert workers.count() == 3
+    for wrong in ("0", "-1", "two", ""):
+        monkeypatch.setenv(workers.WORKERS, wrong)
+        with pytest.raises(UserError, match=rf"{workers.WORKERS} is '{wrong}'; expected a number"):
+            workers.count()
+    # Processes of `accelerate launch` fit together, not side by side.
+    monkeypatch.delenv(workers.WORKERS)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert workers.count() == 1
+
+
+def whole(home):
+    """Seeds that lie there, each of which is whole; what is not is hidden from all readers."""
+    seeds = sorted(path.name for path in home.iterdir() if not path.name.startswith("."))
+    for seed in seeds:
+        names = {path.name for path in (home / seed).iterdir()}
+        assert names == {
+            "seed.json", "threshold.json", "reads.json", "recipe.json", "timing.json",
+            "scores-valid.parquet", "scores-none.parquet",
+        }  # fmt: skip
+    return seeds
+
+
+def test_an_error_in_a_worker_stops_the_run_with_its_message(project, drawing, monkeypatch):
+    first, wrong = (seed_for(project.seed, "fit", "c", seed) for seed in (0, 1))
+
+    class Refusing(drawing):
+        @classmethod
+        def fit(cls, train, valid, options, seed, log=None, finish=None):
+            if seed == wrong:
+                raise UserError(f"seed {seed} is refused; choose another")
+            if seed != first:
+                time.sleep(0.5)  # those behind it in the queue take their time
+            return super().fit(train, valid, options, seed)
+
+    monkeypatch.setattr(fit, "load_method", lambda name: Refusing)
+    monkeypatch.setenv(workers.WORKERS, "2")
+    params = with_seeds(project, *range(16))
+    with pytest.raises(UserError, match=f"^seed {wrong} is refused; choose another$"):
+        fit.Run(params, "spectrum", "d").ahead(["c"])
+    done = whole(fit.MODELS / "spectrum/c")
+    assert "1" not in done and not fit.SCORES.exists()
+    # What nobody had begun was begun no more, and nobody works on.
+    assert len(done) < 15
+    time.sleep(0.7)
+    assert whole(fit.MODELS / "spectrum/c") == done
+    monkeypatch.setattr(fit, "load_method", lambda name: drawing)
+    assert list(run(params)["seed"].unique()) == list(range(16))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+def test_a_kill_of_the_run_leaves_whole_seeds_only_and_no_worker(project, drawing, monkeypatch):
+    params = with_seeds(project, 0, 1, 2)
+    undisturbed = run(params)
+    fit.shutil.rmtree(fit.MODELS)
+    fit.scores_path("spectrum", "c").unlink()
+    monkeypatch.setenv(workers.WORKERS, "2")
+    home, pids = fit.MODELS / "spectrum/c", Path("workers")
+    pids.mkdir()
+    real = fit.write_table
+
+    def slow(path, table):
+        """Say who writes, and stand still in the middle of seed 1."""
+        (pids / str(os.getpid())).touch()
+        real(path, table)
+        if "/.1.tmp/" in str(path):
+            time.sleep(SECONDS)
+
+    def until(there):
+        deadline = time.monotonic() + SECONDS
+        while not there():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def ended(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "write_table", slow)
+        every = fit.Run(params, "spectrum", "d")
+        process = multiprocessing.get_context("fork").Process(target=every.ahead, args=(["c"],))
+        process.start()
+        try:
+            until(
+                lambda: (
+                    (home / ".1.tmp/scores-valid.parquet").exists() and {*whole(home)} >= {"0", "2"}
+                )
+            )
+        finally:
+            process.kill()
+            process.join()
+    pids = [path.name for path in pids.iterdir()]
+    assert pids and str(process.pid) not in pids
+    until(lambda: all(map(ended, pids)))
+    assert whole(home) == ["0", "2"] and not fit.SCORES.joinpath("spectrum/c.parquet").exists()
+    # The next run fits the one that is missing, and what is left of it is no part of the result.
+    assert run(params).equals(undisturbed) and drawing.fits == 4
+    assert {path.name for path in home.iterdir()} == {"0", "1", "2"}
 
 
 def test_a_seed_is_kept_only_as_long_as_its_recipe_holds(project, drawing):

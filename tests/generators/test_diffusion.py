@@ -80,7 +80,8 @@ def test_a_score_sde_pipeline_mixes_its_batch_and_is_run_one_by_one(tmp_path):
     assert (together[1] - alone[0]).abs().max() <= 1 / 127.5
 
 
-def test_noise_that_is_not_the_images_own_is_refused(tmp_path):
+def save_latent_pipeline(folder):
+    """Save a small unconditional latent diffusion pipeline; returns it."""
     torch.manual_seed(0)
     unet = diffusers.UNet2DModel(
         sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16),
@@ -88,8 +89,39 @@ def test_noise_that_is_not_the_images_own_is_refused(tmp_path):
         up_block_types=("UpBlock2D",) * 2,
     )  # fmt: skip
     vqvae = diffusers.VQModel(block_out_channels=(8,), norm_num_groups=4, latent_channels=3)
+    # As it is initialised, the code book is so narrow that every latent gets the same few codes.
+    torch.nn.init.normal_(vqvae.quantize.embedding.weight)
     pipe = diffusers.LDMPipeline(vqvae=vqvae, unet=unet, scheduler=diffusers.DDIMScheduler())
-    pipe.save_pretrained(tmp_path / "pipe")
+    pipe.save_pretrained(folder)
+    return pipe
+
+
+def test_latents_from_before_there_was_a_scaling_factor_are_decoded_as_they_are(tmp_path):
+    pipe = save_latent_pipeline(tmp_path / "pipe")
+    config = tmp_path / "pipe/vqvae/config.json"
+    values = json.loads(config.read_text())
+
+    def made(scale):
+        without = {key: value for key, value in values.items() if key != "scaling_factor"}
+        config.write_text(
+            json.dumps(without | ({} if scale is None else {"scaling_factor": scale}))
+        )
+        return generators.load(options(tmp_path / "pipe"))
+
+    assert torch.equal(made(None).sample([1, 2]), made(1.0).sample([1, 2]))
+    # Of a model that says what its latents were multiplied by, they are divided by it.
+    scaled = made(0.5)
+    assert scaled.spec()["latent_scale"] == 0.5 and made(None).spec()["latent_scale"] == 1.0
+    assert (scaled.sample([1]) - made(None).sample([1])).abs().max() > 1 / 127.5
+    pipe.vqvae.register_to_config(scaling_factor=0.5)
+    noise = [torch.Generator().manual_seed(1)]
+    images = pipe(1, noise, num_inference_steps=3, output_type="np").images
+    expected = torch.from_numpy(images).movedim(-1, 1) * 2 - 1
+    torch.testing.assert_close(scaled.sample([1]), expected, rtol=0, atol=1e-5)
+
+
+def test_noise_that_is_not_the_images_own_is_refused(tmp_path):
+    save_latent_pipeline(tmp_path / "pipe")
     made = generators.load(options(tmp_path / "pipe")).sample([1, 2])
     assert made.shape[:2] == (2, 3) and made.abs().max() <= 1
     # LDMPipeline gives its scheduler no generator.

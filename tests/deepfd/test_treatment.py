@@ -1,0 +1,74 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfd import treatment
+from deepfd.options import Treatment
+from deepfd.treatment import treated
+from pipeline.images import Jpeg, finished
+
+
+@pytest.fixture(autouse=True)
+def nothing_made():
+    treatment._made.clear()
+
+
+def energy(pixels):
+    """Mean square of differences between neighbours, per picture."""
+    return (np.diff(pixels.astype(float), axis=2) ** 2).mean(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_copies_keep_their_shape_and_differ_from_the_picture_and_from_each_other(planted, channels):
+    fold = planted(40, channels=channels)
+    before = fold.pixels.copy()
+    one, other = (treated(fold, Treatment(), copy) for copy in (0, 1))
+    assert one.shape == other.shape == fold.pixels.shape and one.dtype == np.uint8
+    assert np.array_equal(fold.pixels, before)
+    changed = (one != fold.pixels).any(axis=(1, 2, 3)).mean()
+    assert 0.5 < changed < 1  # some meet nothing
+    assert (one != other).any(axis=(1, 2, 3)).mean() > 0.5
+
+
+def test_a_copy_depends_on_id_and_number_alone_whatever_the_neighbours(planted):
+    fold = planted(30)
+    whole = treated(fold, Treatment(), 0)
+    treatment._made.clear()
+    some = np.array([3, 17, 5])
+    assert np.array_equal(treated(fold.subset(some), Treatment(), 0), whole[some])
+
+
+def test_what_was_made_is_not_made_again(planted, monkeypatch):
+    fold = planted(30)
+    first = treated(fold, Treatment(), 0)
+    monkeypatch.setattr(treatment, "plan", pytest.fail)
+    assert np.array_equal(treated(fold.subset(np.arange(9)), Treatment(), 0), first[:9])
+
+
+def test_the_draw_knows_nothing_of_the_class(planted):
+    fold = planted(400, strength=0)  # both classes are the same noise
+    copies = treated(fold, Treatment(soft=0.5, soft_photographs=None), 0)
+    found = energy(copies) / energy(fold.pixels)
+    real, fake = found[fold.labels == 0], found[fold.labels == 1]
+    error = np.hypot(real.std(), fake.std()) / np.sqrt(200)
+    assert abs(real.mean() - fake.mean()) < 4 * error
+
+
+def test_photographs_alone_are_made_soft_where_that_is_asked_for(planted):
+    fold = planted(200, strength=0)
+    options = Treatment(soft=0.0, soft_photographs=1.0)
+    found = energy(treated(fold, options, 0)) / energy(fold.pixels)
+    assert np.median(found[fold.labels == 0]) < 0.5 < np.median(found[fold.labels == 1])
+
+
+def test_every_copy_ends_as_the_profile_says(planted):
+    fold, finish = planted(20, channels=3), Jpeg(60)
+    options = Treatment(soft=0.0, jpeg=0.0)
+    bare = treated(fold, options, 0)
+    expected = np.stack([finished(one, finish) for one in bare])
+    assert np.array_equal(treated(fold, options, 0, finish), expected)
+    buffer = io.BytesIO()
+    Image.fromarray(bare[0]).save(buffer, "JPEG", quality=60, subsampling="4:2:0")
+    assert np.array_equal(np.asarray(Image.open(buffer)), expected[0])
