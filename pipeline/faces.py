@@ -24,7 +24,7 @@ import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline import images, manifest
+from pipeline import container, images, manifest
 from pipeline.errors import UserError, one_line
 from pipeline.params import REAL_PREFIX, Params, load
 from pipeline.photographs import Collection, Faces, Split
@@ -116,7 +116,8 @@ class Recipe:
         """Decode one photograph into a manifest row, or say why it is unfit."""
         faces = self.faces
         try:
-            image = images.open_image(photograph.read())
+            data = photograph.read()
+            image = images.open_image(data)
             left, upper, right, lower = images.crop_box(*image.size, self.crop)
             if min(right - left, lower - upper) < faces.min_side:
                 detail = (
@@ -126,6 +127,7 @@ class Recipe:
                 return Unfit(photograph.name, "too_small", detail)
             pixels = images.to_pixels(image, faces.size, faces.channels, self.crop, faces.finish)
             split = self.split_of(photograph, image)
+            source = container.describe(data, image.size, self.crop, faces.size)
         except UserError as error:
             return Unfit(photograph.name, "unreadable", str(error))
         except OSError as error:  # its whole text would bear the path on this machine
@@ -134,6 +136,7 @@ class Recipe:
         return manifest.rows_of(
             pixels[None], ids=[image_id], splits=[split], generator=self.generator,
             family=manifest.REAL, spec=self.spec, seeds=[None], identities=[photograph.identity],
+            sources=[source],
         )[0]  # fmt: skip
 
 

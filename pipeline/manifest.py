@@ -25,10 +25,22 @@ from pipeline import images
 from pipeline.atomic import write_atomic
 from pipeline.errors import UserError
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "valid", "test")
 REAL = "real"
 
+# How a photograph came, see `pipeline.container`; null for fakes.
+SOURCE = pa.struct(
+    [
+        ("format", pa.string()),
+        ("quality", pa.int32()),
+        ("tables", pa.string()),
+        ("subsampling", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("reduction", pa.float32()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -43,17 +55,21 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("spec", pa.string()),
+        ("source", SOURCE),
     ]
 )
 
 
 def _features() -> dict[str, Any]:
     """Describe the columns for Hugging Face datasets, which reads them from the metadata."""
-    kinds = {"int8": "int8", "int32": "int32", "int64": "int64", "string": "string"}
+
+    def described(kind: pa.DataType) -> dict[str, Any]:
+        if pa.types.is_struct(kind):
+            return {field.name: described(field.type) for field in kind}
+        return {"_type": "Value", "dtype": {"float": "float32"}.get(str(kind), str(kind))}
+
     return {
-        field.name: {"_type": "Image"}
-        if field.name == "image"
-        else {"_type": "Value", "dtype": kinds[str(field.type)]}
+        field.name: {"_type": "Image"} if field.name == "image" else described(field.type)
         for field in SCHEMA
     }
 
@@ -84,8 +100,12 @@ def rows_of(
     spec: str,
     seeds: Sequence[int | None],
     identities: Sequence[str | None],
+    sources: Sequence[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Build manifest rows for uint8 pixels (N, H, W, C), one per image."""
+    """Build manifest rows for uint8 pixels (N, H, W, C), one per image.
+
+    `sources` says how each photograph came (`pipeline.container`); None for fakes.
+    """
     return [
         {
             "image": {"bytes": images.encode_png(one), "path": f"{image_id}.png"},
@@ -100,9 +120,10 @@ def rows_of(
             "width": one.shape[1],
             "height": one.shape[0],
             "spec": spec,
+            "source": source,
         }
-        for one, image_id, split, seed, identity in zip(
-            pixels, ids, splits, seeds, identities, strict=True
+        for one, image_id, split, seed, identity, source in zip(
+            pixels, ids, splits, seeds, identities, sources or [None] * len(ids), strict=True
         )
     ]  # fmt: skip
 

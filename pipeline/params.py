@@ -21,8 +21,9 @@ from pydantic import (
 from benchmarks.methods.options import Method
 from generators.options import Generator
 from pipeline.errors import UserError
+from pipeline.gates.options import Audit
 from pipeline.images import Crop
-from pipeline.options import Fraction, Model, Name, Seeds, UniqueKeys, explain
+from pipeline.options import Model, Name, Seeds, UniqueKeys, explain
 from pipeline.photographs import Collection, Faces
 
 PATH = Path("params.yaml")
@@ -49,43 +50,6 @@ class Sample(Model):
 Perturbation = Literal[
     "none", "jpeg95", "jpeg75", "jpeg50", "webp75", "blur", "resize", "noise", "social"
 ]
-
-
-# Gates of pipeline/audit.py that stop a run; the soft ones (brightness and the like) only report.
-HardGate = Literal[
-    "container",
-    "size",
-    "naming",
-    "digest",
-    "label",
-    "ids",
-    "counts",
-    "sha256",
-    "near_duplicate",
-    "identity",
-    "constant",
-    "collapse",
-    "copying",
-    "reads",
-]
-
-
-class Audit(Model):
-    """Limits of the gates before any fit; `warn` names those that warn instead of stopping."""
-
-    # AUC that a probe may reach on what must be equal for both classes, and on what may differ.
-    hard_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.55
-    soft_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.75
-    # Images of each source that a probe looks at.
-    probe_images: Annotated[int, Field(ge=10)] = 1000
-    # Two images are near-duplicates when their 256-bit perceptual hashes differ in so few bits.
-    near_bits: Annotated[int, Field(ge=0, le=128)] = 40
-    # Shares: photographs with a near-duplicate in another split, fakes with one anywhere.
-    near_duplicate: Fraction = 0.0
-    collapse: Fraction = 0.05
-    # Share of fakes nearer to a training photograph than these mostly are to each other.
-    copying: Fraction = 0.25
-    warn: tuple[HardGate, ...] = ()
 
 
 class Fit(Model):
