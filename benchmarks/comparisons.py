@@ -99,7 +99,7 @@ def _row(pair: tuple[str, str], held_out: str, folds: list[tuple[_OnFold, _OnFol
         *(min(getattr(one, name) for one in sizes)
           for name in ("photographs", "persons", "valid_persons")),
     )  # fmt: skip
-    low, high, p = difference(estimate, images.units(), images.freedom())
+    low, high, p = difference(estimate, images.images(), images.units(), images.freedom())
     values = [np.mean([one.measured.values.mean(axis=0) for one in side], axis=0)
               for side in zip(*folds, strict=True)]  # fmt: skip
     return {

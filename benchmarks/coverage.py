@@ -266,7 +266,7 @@ def compared(scenario: Scenario, trials: int, base: int = 0) -> dict[str, tuple[
     out = {}
     for i, (name, size) in enumerate(zip(METRICS, sizes(scenario), strict=True)):
         parts = [Estimate.of(one[i] - other[i]) for one, other in zip(a, b, strict=True)]
-        low, high, p = difference(Estimate.mean(parts), size[1], size[2])
+        low, high, p = difference(Estimate.mean(parts), *size)
         out[name] = float(((low <= 0) & (high >= 0)).mean()), float((p < 0.05).mean())
     return out
 

@@ -15,20 +15,14 @@ processes which that command starts, together; one of them writes. The recipe do
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
-import multiprocessing
 import os
 import platform
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +31,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from benchmarks import workers
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
-from benchmarks.scores import CLEAN, LIBRARIES, MODELS, SCORES, TEST, VALID, model_path, scores_path
+from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, model_path, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd import calibrate
@@ -55,8 +50,7 @@ from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
 LOGS = Path("dvclive")
-LAUNCH, WORKERS = "DEEPFD_LAUNCH", "DEEPFD_WORKERS"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LAUNCH = "DEEPFD_LAUNCH"
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
 
@@ -104,7 +98,7 @@ def fit_model(params: Params, name: str, held_out: str, seed: int, fold: Fold) -
         fold.valid,
         options,
         seed_for(params.seed, "fit", held_out, seed),
-        log=LOGS / f"{name}-{file_name(held_out).replace('/', '-')}-{seed}",
+        log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
         finish=params.faces.finish,
     )
 
@@ -229,7 +223,6 @@ class Run:
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
             "code": code_digest(self.options.method),
-            "libraries": {library: version(library) for library in LIBRARIES},
         }
 
     @property
@@ -280,33 +273,16 @@ class Run:
             self.gather(held_out, fold, models)
 
     def ahead(self, held_outs: Sequence[str]) -> None:
-        """Fit what is missing of several folds, a fit per core, each on one thread.
-
-        Small networks gain little from a second thread and much from a neighbour on the other core;
-        and a fit on one thread gives the same bits however many run beside it.
-        """
+        """Fit what is missing of several folds side by side (`benchmarks.workers`)."""
         tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
-        workers = min(len(tasks), _workers())
-        if workers < 2:
+        several = min(len(tasks), workers.count())
+        if several < 2:
             return
         corpus = self.corpus  # decoded before the fork, and shared by it
         prepare = getattr(load_method(self.options.method), "prepare", None)
         if prepare:
             prepare(corpus, self.options, self.params.faces.finish)
-        with (
-            ProcessPoolExecutor(
-                workers, multiprocessing.get_context("fork"), _worker, (self,)
-            ) as pool,
-            tqdm(total=len(tasks), desc=self.name, unit=" fits") as bar,
-        ):
-            futures = [pool.submit(_fit_in_worker, *task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        workers.each(self.fit, tasks, several, self.name)
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
         """Score what is not scored yet, remove seeds that are not asked for, write the scores."""
@@ -349,54 +325,10 @@ class Run:
     def tidy(self) -> None:
         """Remove what was made of folds that params.yaml no longer has."""
         known = {file_name(held_out) for held_out in self.params.folds()}
-        nested = {str(Path(name).parent) for name in known}
-        for home, suffix in ((MODELS / self.name, ""), (SCORES / self.name, ".parquet")):
-            for path in (*home.glob("*"), *home.glob("*/*")):
-                name = path.relative_to(home).as_posix()
-                # Below a fold lie its seeds, not folds.
-                if str(Path(name).parent) not in nested:
-                    continue
-                if name.removesuffix(suffix) not in known | nested:
+        for home in (MODELS / self.name, SCORES / self.name):
+            for path in home.iterdir():
+                if path.name.removesuffix(".parquet") not in known:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _workers() -> int:
-    """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
-
-    Raises:
-        UserError: DEEPFD_WORKERS is no number.
-    """
-    wanted = os.environ.get(WORKERS)
-    if wanted is not None:
-        if not wanted.isdigit() or not int(wanted):
-            raise UserError(f"{WORKERS} is {wanted!r}; expected a number of fits, 1 or more")
-        return int(wanted)
-    if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
-        return 1
-    import torch
-
-    # (torch.cuda is not asked: a process that has used a GPU cannot be forked.)
-    if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-_run: Run | None = None
-
-
-def _worker(run: Run) -> None:
-    """Set a worker process up: one thread, and it ends with the process that forked it."""
-    global _run
-    _run = run
-    import torch
-
-    torch.set_num_threads(1)
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _fit_in_worker(held_out: str, seed: int) -> None:
-    _run.fit(held_out, seed)
 
 
 def _scores_of(folder: Path, perturbation: str) -> Path:

@@ -3,10 +3,11 @@
 "Again" means: other test images, other valid photographs to set the threshold on, and, where a
 method draws, other seeds. The first two are resampled together (`benchmarks.resample`), for all
 seeds and methods alike, whole persons at a time; their variance is that of the resamples. Seeds are
-too few to be resampled: what they differ by, beyond what resampled images explain, is a variance of
-S - 1 degrees of freedom, in a mean over F folds of up to F (S - 1) (those of Welch 1947: folds may
-differ in it). Each variance has its quantile of Student's t, and their sum the mean of these, each
-counted as much as its variance (Cochran 1964): where seeds decide, that of the seeds.
+too few to be resampled: what they differ by (and with it what each of them errs in alone, which is
+then taken out of the images' variance) is a variance of S - 1 degrees of freedom, in a mean over F
+folds of up to F (S - 1) (Welch 1947: fewer where folds differ in it). Each variance has its
+quantile of Student's t, and their sum the mean of these, each counted as much as its variance
+(Cochran 1964): where seeds decide, that of the seeds.
 
 A metric lies in [0, 1]. A share has the interval of a share of n independent images, n as its
 variance says (Korn and Graubard 1998), with the quantiles of Jeffreys' beta distribution; any other
@@ -99,11 +100,13 @@ class Estimate:
         table: float (metrics, B), in each resample.
         training: (variance (metrics,), degrees of freedom) of each independent group of seeds; none
             where nothing is known of it.
+        own: float (metrics,), the part of the variance of `table` that is in `training` too.
     """
 
     value: np.ndarray
     table: np.ndarray
     training: tuple[tuple[np.ndarray, int], ...] = ()
+    own: np.ndarray | float = 0.0
 
     @classmethod
     def of(cls, measured: Measured) -> Estimate:
@@ -113,10 +116,9 @@ class Estimate:
         if seeds == 1:
             return cls(value, table)
         between = measured.values.var(axis=0, ddof=1)
-        # Seeds are tested on the same images, but each errs in images of its own: the part of
-        # `between` that is in the resamples of their mean already.
+        # Seeds are tested on the same images, but each errs in images of its own.
         own = _variance(measured.tables - table).sum(axis=0) / (seeds - 1)
-        return cls(value, table, ((np.maximum(between - own, 0) / seeds, seeds - 1),))
+        return cls(value, table, ((between / seeds, seeds - 1),), own / seeds)
 
     @classmethod
     def mean(cls, parts: Sequence[Estimate]) -> Estimate:
@@ -125,12 +127,16 @@ class Estimate:
             np.mean([part.value for part in parts], axis=0),
             np.mean([part.table for part in parts], axis=0),
             tuple((v / len(parts) ** 2, df) for part in parts for v, df in part.training),
+            sum(part.own for part in parts) / len(parts) ** 2,
         )
 
     def __sub__(self, other: Estimate) -> Estimate:
         """Differ from another one on the same images with seeds of its own."""
         return Estimate(
-            self.value - other.value, self.table - other.table, self.training + other.training
+            self.value - other.value,
+            self.table - other.table,
+            self.training + other.training,
+            self.own + other.own,
         )
 
     def variance(self, image_freedom: np.ndarray | float = MANY) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +146,7 @@ class Estimate:
             image_freedom: degrees of freedom of the resampled images' variance: that of resamples
                 of C persons is too small by (C - 1) / C.
         """
-        images = _variance(self.table) * (1 + 1 / image_freedom)
+        images = np.maximum(_variance(self.table) - self.own, 0) * (1 + 1 / image_freedom)
         seeds = sum((v for v, _ in self.training), np.zeros_like(images))
         if not self.training:
             return images, np.broadcast_to(stdtrit(image_freedom, 1 - TAIL), images.shape)
@@ -204,14 +210,18 @@ def _logit_bounds(
 
 
 def difference(
-    estimate: Estimate, units: np.ndarray | float, image_freedom: np.ndarray | float = MANY
+    estimate: Estimate,
+    images: np.ndarray | float,
+    units: np.ndarray | float,
+    image_freedom: np.ndarray | float = MANY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bound differences of metrics, and test that there is none.
 
     Args:
         estimate: of the differences.
-        units: independent images; the variance is not below that of the exact bound on a difference
-            that no image showed.
+        images: images that a metric is a share of, infinite where it is none: the standard error
+            is not below that of one image among them (Agresti and Min 2005).
+        units: independent images, or persons; they bound what did not move in any resample.
         image_freedom: see `Estimate.variance`.
 
     Returns:
@@ -219,8 +229,9 @@ def difference(
         reach as far, so that p < 0.05 is 0 outside the interval.
     """
     variance, reach = estimate.variance(image_freedom)
-    least = (1 - TAIL ** (1 / np.asarray(units))) / NORMAL
-    error = np.sqrt(np.maximum(variance, least**2))
+    exact = (1 - TAIL ** (1 / np.asarray(units))) / NORMAL
+    error = np.maximum(np.sqrt(variance), 1 / (np.asarray(images) + 2))
+    error = np.where(variance > 0, error, exact)
     low, high = estimate.value - reach * error, estimate.value + reach * error
     p = 2 * stdtr(_freedom_of(reach), -np.abs(estimate.value) / error)
     return np.maximum(low, -1), np.minimum(high, 1), p

@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks import colour_study, figures, pictures, readings, tables, verdict
+from benchmarks import colour_study, figures, heats, pictures, readings, tables, verdict
 from benchmarks.comparisons import COMPARISONS, MEAN
+from benchmarks.heats import MEAN as MEAN_COLUMN
+from benchmarks.heats import Heat
 from benchmarks.scores import (
     ALL_SEEDS,
     CLEAN,
@@ -32,7 +34,6 @@ from benchmarks.scores import (
     read_file,
     scores_path,
 )
-from benchmarks.tables import Heat
 from pipeline import images
 from pipeline.errors import one_line
 from pipeline.folds import MANIFESTS, file_name
@@ -67,7 +68,7 @@ def matrix_png(heat: Heat) -> bytes:
             axes.text(x, y + 0.27, cell.small, ha="center", va="center", color=colour, size=6.5)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(heat.rows)), [method for method, _ in heat.rows])
-    axes.axvline(len(columns) - 2.5, color="white", linewidth=3)
+    axes.axvline(columns.index(MEAN_COLUMN) - 0.5, color="white", linewidth=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title("Recall of fakes from the generator left out of training", size=10)
@@ -156,16 +157,16 @@ def page(
         verdict=verdict.verdict(cells, params, comparisons),
         gates=gates,
         failed=[gate for gate in gates if not gate["passed"]],
-        heat=tables.matrix_heat(cells, params),
+        heat=heats.matrix_heat(cells, params),
         cells=tables.cells_table(cells, params),
         cross=tables.cross_tables(cells, params),
         pairs=tables.comparison_table(comparisons[mean]),
         chosen_pairs=tables.comparison_table(comparisons[~mean]),
         seen=tables.seen_table(cells, params),
-        families=tables.family_heat(cells, params),
+        families=heats.family_heat(cells, params),
         fpr=tables.fpr_table(cells, params),
         robustness=tables.robustness_table(cells, params),
-        components=tables.component_heats(study),
+        components=heats.component_heats(study),
         others=[name for name in dict.fromkeys(points["collection"]) if name],
         needs_colour=colour_study.NEEDS_COLOUR,
         history=tables.history_table(grown),
@@ -251,7 +252,7 @@ def main() -> None:
         mistakes=pictures.mistake_pictures(scores, params),
         made=provenance(results, params),
     )
-    write_atomic(OUT / "matrix.png", matrix_png(tables.matrix_heat(cells, params)))
+    write_atomic(OUT / "matrix.png", matrix_png(heats.matrix_heat(cells, params)))
     write_atomic(OUT / "index.html", html.encode())
     print(f"report: {OUT / 'index.html'}, {len(html) / 1e6:.1f} MB", file=sys.stderr)
 

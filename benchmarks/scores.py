@@ -60,7 +60,7 @@ def scores_path(method: str, held_out: str, folder: Path = SCORES) -> Path:
     """Path of the scores of one method on one fold.
 
     >>> scores_path("plain", "family:dcgan").as_posix()
-    'scores/plain/others/family-dcgan.parquet'
+    'scores/plain/family-dcgan.parquet'
     """
     return folder / method / f"{file_name(held_out)}.parquet"
 

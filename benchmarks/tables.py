@@ -1,12 +1,11 @@
 """Tables of the report: pure readings of results.parquet and its neighbours.
 
-`cells` is everywhere the rows of results.parquet that sum up all seeds. A `Table` holds text, a
-`Heat` text and values. What is not there is `X`, and no mean is made over the rest.
+`cells` is everywhere the rows of results.parquet that sum up all seeds. A `Table` holds text. What
+is not there is `X`, and no mean is made over the rest.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.comparisons import METRICS as COMPARED
-from benchmarks.readings import keeps_to_rule, left_out, mean_over
+from benchmarks.readings import held_out_generators, left_out, mean_over, unseen
 from benchmarks.scores import ALL_SEEDS, CLEAN
 from pipeline.manifest import is_real
-from pipeline.params import FAMILY_PREFIX, Params
+from pipeline.params import Params
 
 MISSING = "X"
 # Metrics of the table of cells, with their headings.
@@ -40,33 +39,6 @@ class Table:
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a heat map.
-
-    Attributes:
-        text: its number.
-        small: a second line.
-        value: how hot it is, 0 to 1; None: no colour.
-        interval: of the number, for who points at it.
-        alarm: whether it is shown in red.
-    """
-
-    text: str
-    small: str
-    value: float | None
-    interval: str = ""
-    alarm: bool = False
-
-
-@dataclass(frozen=True)
-class Heat:
-    """A heat map: columns (name, small second line), and rows (name, cells)."""
-
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -119,44 +91,16 @@ def own_photographs(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
     return rows.drop_duplicates(["method", "held_out"])
 
 
-def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
-    """Lay out the matrix: methods by held-out generators, their mean, and false positives."""
-    clean = left_out(cells)
-    recall, auc = (mean_over(clean, params, metric) for metric in ("recall", "auc"))
-    fpr, keeps = mean_over(clean, params, "fpr"), keeps_to_rule(cells, params)
-    columns = [
-        (name, f"n = {span(clean[clean['held_out'] == name]['n_fake'])}")
-        for name in params.generators
-    ]
-    rows = []
-    for method in params.methods:
-        mine = clean[clean["method"] == method].set_index("held_out")
-        row = []
-        for name in params.generators:
-            if name not in mine.index or pd.isna(mine.loc[name, "recall"]):
-                row.append(Cell(MISSING, "", None))
-                continue
-            cell = mine.loc[name]
-            row.append(Cell(number(cell["recall"]), f"AUC {number(cell['auc'])}",
-                            float(cell["recall"]), bounds(cell, "recall")))  # fmt: skip
-        mean = None if pd.isna(recall[method]) else float(recall[method])
-        row.append(Cell(number(recall[method]), f"AUC {number(auc[method])}", mean))
-        row.append(Cell(percent(fpr[method]), "", None, alarm=not keeps[method]))
-        rows.append((method, tuple(row)))
-    columns += [("mean", ""), ("FPR", f"n = {span(clean['n_real'])}")]
-    return Heat(tuple(columns), tuple(rows))
-
-
 def cells_table(cells: pd.DataFrame, params: Params) -> Table:
-    """Every method on every held-out generator, with n and intervals."""
-    clean = left_out(cells)
+    """Every method on every generator it never saw, with n and intervals."""
+    clean = unseen(cells)
     rows = []
     for method in params.methods:
-        for held_out in params.generators:
-            cell = clean[(clean["method"] == method) & (clean["held_out"] == held_out)]
+        for name in params.generators:
+            cell = clean[(clean["method"] == method) & (clean["generator"] == name)]
             n = (span(cell["n_fake"]), span(cell["n_real"]))
-            rows.append((method, held_out, *n, *(with_interval(cell, m) for m in COLUMNS)))
-    return Table(("method", "held out", "fakes", "photographs", *COLUMNS.values()), tuple(rows))
+            rows.append((method, name, *n, *(with_interval(cell, m) for m in COLUMNS)))
+    return Table(("method", "never seen", "fakes", "photographs", *COLUMNS.values()), tuple(rows))
 
 
 def seen_rates(cells: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -186,29 +130,6 @@ def seen_table(cells: pd.DataFrame, params: Params) -> Table:
     )
     head = ("method", "recall, seen", "recall, unseen", "AUC, seen", "AUC, unseen", "recall lost")
     return Table(head, rows)
-
-
-def family_heat(cells: pd.DataFrame, params: Params) -> Heat:
-    """Recall on each generator with its whole family held out; small: with itself alone."""
-    clean = cells[cells["perturbation"] == CLEAN].set_index(["method", "held_out", "generator"])
-    relatives = Counter(generator.family for generator in params.generators.values())
-    rows = []
-    for method in params.methods:
-        row = []
-        for name, generator in params.generators.items():
-            whole, alone = (method, FAMILY_PREFIX + generator.family, name), (method, name, name)
-            if whole not in clean.index or pd.isna(clean.loc[whole, "recall"]):
-                row.append(Cell(MISSING, "", None))
-                continue
-            cell = clean.loc[whole]
-            small = ""
-            if relatives[generator.family] > 1:
-                small = f"alone {number(clean['recall'].get(alone, np.nan))}"
-            row.append(Cell(number(cell["recall"]), small, float(cell["recall"]),
-                            bounds(cell, "recall")))  # fmt: skip
-        rows.append((method, tuple(row)))
-    columns = tuple((name, generator.family) for name, generator in params.generators.items())
-    return Heat(columns, tuple(rows))
 
 
 def collections(cells: pd.DataFrame) -> tuple[str, ...]:
@@ -308,34 +229,6 @@ def robustness_table(cells: pd.DataFrame, params: Params) -> Table:
     return Table(("method", *recall.columns), rows)
 
 
-def component_heats(study: pd.DataFrame) -> dict[str, Heat]:
-    """Lay the colour study out, one heat map per view: generators by components.
-
-    A cell is the AUC of that component alone, as hot as it is above 0.5, and the chi-square
-    distance of its residual histograms.
-    """
-    heats = {}
-    for view, rows in study.groupby("perturbation", sort=False):
-        components = tuple((name, "") for name in dict.fromkeys(rows["component"]))
-        table = rows.set_index(["generator", "component"])
-        heats[str(view)] = Heat(
-            components,
-            tuple(
-                (
-                    f"{name} (n = {mine['n_fake_test'].iloc[0]})",
-                    tuple(
-                        Cell(number(cell["auc"]), f"χ² {number(cell['chi_square'])}",
-                             float(np.clip(2 * cell["auc"] - 1, 0, 1)))
-                        for component, _ in components
-                        for cell in [table.loc[(name, component)]]
-                    ),
-                )
-                for name, mine in rows.groupby("generator", sort=False)
-            ),
-        )  # fmt: skip
-    return heats
-
-
 def gates_table(audit: pd.DataFrame) -> list[dict[str, Any]]:
     """List the gates: those that did not hold first, hard ones before soft ones."""
     order = audit.sort_values(["passed", "severity"], kind="stable")
@@ -355,7 +248,7 @@ def history_rows(history: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = history[
         (history["seed"] == ALL_SEEDS)
         & history["method"].isin([*params.methods])
-        & history["held_out"].isin([*params.generators])
+        & history["held_out"].isin([*held_out_generators(params)])
     ]
     return rows if rows["round"].nunique() > 1 else rows[:0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.comparisons import MEAN
-from benchmarks.readings import left_out, ranking
+from benchmarks.readings import held_out_generators, left_out, ranking
 from benchmarks.tables import (
     bounds,
     listed,
@@ -70,7 +70,9 @@ def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> l
     best, target = str(order.index[0]), params.matrix.threshold.fpr
     first = order.iloc[0]
     clean = left_out(cells)
-    mine = clean[clean["method"] == best].set_index("held_out").loc[list(params.generators)]
+    mine = (
+        clean[clean["method"] == best].set_index("held_out").loc[list(held_out_generators(params))]
+    )
     worst, top = mine["recall"].idxmin(), mine["recall"].idxmax()
     lines = [
         f"{best} catches {percent(first['recall'])} of the fakes of generators it never saw "

@@ -28,7 +28,7 @@ from pipeline.manifest import write_atomic
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = 3
-SCORE_BATCH = 64
+SCORE_BATCH = 32  # larger ones no longer lie in a core's cache
 # The authors' body at its full width.
 PAPER = {"kind": "paper", "width": 96}
 

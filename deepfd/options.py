@@ -8,13 +8,15 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from pipeline.options import Fraction, Model, Seeds
 
+# Half photographs, half fakes.
+Batch = Annotated[int, Field(ge=4, multiple_of=2)]
 FrontName = Literal["none", "highpass", "neighbours", "median", "srm", "npr"]
 
 
 class Learned(Model):
     """What every method that trains a network is told."""
 
-    batch: Annotated[int, Field(ge=4, multiple_of=2)]
+    batch: Batch
     lr: PositiveFloat
     # Number format of the maps; `auto` measures which is faster here (deepfd/precision.py).
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -36,18 +38,19 @@ class Faithful(Learned):
 class Treatment(Model):
     """What a share of the training pictures of both classes meets at random (deepfd/treatment.py).
 
-    The draw knows nothing of a picture's class, unless `soft_photographs` says so.
+    The draw knows nothing of a picture's class but for softness, which photographs meet more often:
+    of two pictures too soft to be told apart the detector is then to lean to "photograph". With
+    `soft_photographs: null` both classes meet all of it alike.
     """
 
     # Share of the pictures of a batch that are treated ones.
     share: Fraction = 0.75
     # How many treated copies of each training picture there are to draw from.
-    variants: PositiveInt = 2
+    variants: PositiveInt = 3
     # Probability of being made soft: shrunk, coded and enlarged again, or strongly blurred.
-    soft: Fraction = 0.25
-    # The same for photographs, where it is to differ: of two pictures too soft to be told apart the
-    # detector then leans to "photograph", by the logarithm of the ratio of the two.
-    soft_photographs: Fraction | None = None
+    soft: Fraction = 0.0
+    # The same for photographs, where it is to differ.
+    soft_photographs: Fraction | None = 0.6
     # Probability of a JPEG at the end.
     jpeg: Fraction = 0.5
 
@@ -56,6 +59,8 @@ class DeepFD(Learned):
     """D1 on a fixed residual front, trained on crops; the contrastive loss beside cross-entropy."""
 
     method: Literal["deepfd"]
+    batch: Batch = 128
+    lr: PositiveFloat = 0.003
     steps: PositiveInt
     weight_decay: NonNegativeFloat = 1e-3
     front: FrontName = "highpass"

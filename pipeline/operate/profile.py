@@ -179,7 +179,7 @@ def _park(name: str) -> None:
         if not target.exists():
             shutil.rmtree(fresh, ignore_errors=True)
             for path in (params.PATH, LOCK, *small):
-                if path.exists():
+                if path.is_file():  # data/code, a folder, is written anew by every dvc repro
                     (fresh / path).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, fresh / path)
             fresh.rename(target)
@@ -187,7 +187,8 @@ def _park(name: str) -> None:
             if out.use_cache and out.hash_info and out.exists and not out.changed_cache():
                 out.remove()
     for path in (LOCK, *small):
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
 
 
 def _take_out(name: str, text: str) -> None:

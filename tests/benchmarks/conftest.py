@@ -169,7 +169,7 @@ def report_parts(small_profile):
                         {"image_id": ids, "label": int(source == held_out), "generator": source,
                          "method": method, "held_out": held_out, "seed": 0,
                          "score": 1 / (1 + np.exp(-logits)), "threshold": 0.5,
-                         "seen": source == "real"}
+                         "seen": source == "real:orl"}
                     )
                 )  # fmt: skip
     audit = pd.DataFrame(

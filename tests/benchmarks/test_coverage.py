@@ -1,4 +1,4 @@
-"""Intervals hold the truth about as often as they say, simulated with the very code of the matrix."""
+"""Intervals hold the truth about as often as they say: simulated with the code of the matrix."""
 
 from __future__ import annotations
 

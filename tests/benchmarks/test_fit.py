@@ -14,7 +14,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks import fit, matrix
+from benchmarks import fit, matrix, workers
 from benchmarks import scores as scores_files
 from benchmarks.thresholds import threshold_by
 from pipeline import audit, folds, manifest
@@ -125,9 +125,8 @@ def drawing(monkeypatch):
 
 
 def names_in(folder):
-    """What lies in a folder, two levels deep, without what lies in the folders of the folds."""
-    names = {path.relative_to(folder).as_posix() for path in folder.glob("*")}
-    return names | {path.relative_to(folder).as_posix() for path in folder.glob("others/*")}
+    """What lies in a folder."""
+    return {path.name for path in folder.iterdir()}
 
 
 def test_what_was_of_folds_that_are_no_more_goes(project):
@@ -137,9 +136,9 @@ def test_what_was_of_folds_that_are_no_more_goes(project):
     scores = pq.read_table(fit.scores_path("spectrum", "family:y")).to_pandas()
     assert set(scores["held_out"]) == {"family:y"}
     models, found = fit.MODELS / "spectrum", fit.SCORES / "spectrum"
-    folds_of = {"none", "a", "b", "c", "others", "others/family-y"}
+    folds_of = {"none", "a", "b", "c", "family-y"}
     assert names_in(models) == folds_of
-    assert names_in(found) == {name if name == "others" else f"{name}.parquet" for name in folds_of}
+    assert names_in(found) == {f"{name}.parquet" for name in folds_of}
 
     # Folds that there are lose nothing.
     def everything():
@@ -157,7 +156,9 @@ def test_what_was_of_folds_that_are_no_more_goes(project):
     # What was kept is whole, seeds and all.
     after = everything()
     assert after and all(before[path] == content for path, content in after.items())
-    assert set(after) == {p for p in before if not {"b", "b.parquet", "others"} & {*p.parts}}
+    assert set(after) == {
+        p for p in before if not {"b", "b.parquet", "family-y", "family-y.parquet"} & {*p.parts}
+    }
 
 
 def test_places_of_held_out_collections_and_pairs_are_tidied(small_profile, tmp_path, monkeypatch):
@@ -174,8 +175,8 @@ def test_places_of_held_out_collections_and_pairs_are_tidied(small_profile, tmp_
         path = fit.scores_path("spectrum", held_out)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    pairs = {f"others/{name}-real-{one}" for name in "abc" for one in photographs}
-    places = {"others/real-here", "others/real-there", "others/family-y", "others"}
+    pairs = {f"{name}-real-{one}" for name in "abc" for one in photographs}
+    places = {"real-here", "real-there", "family-y"}
     models = fit.MODELS / "spectrum"
     assert names_in(models) == {"none", "a", "b", "c"} | places | pairs
     fit.Run(apart, "spectrum", "d").tidy()
@@ -282,8 +283,8 @@ def test_two_workers_give_the_same_bytes_as_one_fit_after_the_other(
     params = with_seeds(project, 0, 1).model_copy(update={"methods": methods})
     held_outs = ("c", "none", "family:y")
 
-    def fitted(workers):
-        monkeypatch.setenv(fit.WORKERS, str(workers))
+    def fitted(several):
+        monkeypatch.setenv(workers.WORKERS, str(several))
         every = fit.Run(params, "one", "d")
         every.ahead(held_outs)
         ahead = made(fit.MODELS) if fit.MODELS.exists() else {}
@@ -304,16 +305,16 @@ def test_two_workers_give_the_same_bytes_as_one_fit_after_the_other(
 
 
 def test_workers_are_as_many_as_asked_for_or_one(monkeypatch):
-    monkeypatch.setenv(fit.WORKERS, "3")
-    assert fit._workers() == 3
+    monkeypatch.setenv(workers.WORKERS, "3")
+    assert workers.count() == 3
     for wrong in ("0", "-1", "two", ""):
-        monkeypatch.setenv(fit.WORKERS, wrong)
-        with pytest.raises(UserError, match=rf"{fit.WORKERS} is '{wrong}'; expected a number"):
-            fit._workers()
+        monkeypatch.setenv(workers.WORKERS, wrong)
+        with pytest.raises(UserError, match=rf"{workers.WORKERS} is '{wrong}'; expected a number"):
+            workers.count()
     # Processes of `accelerate launch` fit together, not side by side.
-    monkeypatch.delenv(fit.WORKERS)
+    monkeypatch.delenv(workers.WORKERS)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert fit._workers() == 1
+    assert workers.count() == 1
 
 
 def whole(home):
@@ -341,14 +342,16 @@ def test_an_error_in_a_worker_stops_the_run_with_its_message(project, drawing, m
             return super().fit(train, valid, options, seed)
 
     monkeypatch.setattr(fit, "load_method", lambda name: Refusing)
-    monkeypatch.setenv(fit.WORKERS, "2")
+    monkeypatch.setenv(workers.WORKERS, "2")
     params = with_seeds(project, *range(16))
     with pytest.raises(UserError, match=f"^seed {wrong} is refused; choose another$"):
         fit.Run(params, "spectrum", "d").ahead(["c"])
     done = whole(fit.MODELS / "spectrum/c")
     assert "1" not in done and not fit.SCORES.exists()
-    # What nobody had begun was begun no more.
+    # What nobody had begun was begun no more, and nobody works on.
     assert len(done) < 15
+    time.sleep(0.7)
+    assert whole(fit.MODELS / "spectrum/c") == done
     monkeypatch.setattr(fit, "load_method", lambda name: drawing)
     assert list(run(params)["seed"].unique()) == list(range(16))
 
@@ -359,14 +362,14 @@ def test_a_kill_of_the_run_leaves_whole_seeds_only_and_no_worker(project, drawin
     undisturbed = run(params)
     fit.shutil.rmtree(fit.MODELS)
     fit.scores_path("spectrum", "c").unlink()
-    monkeypatch.setenv(fit.WORKERS, "2")
-    home, workers = fit.MODELS / "spectrum/c", Path("workers")
-    workers.mkdir()
+    monkeypatch.setenv(workers.WORKERS, "2")
+    home, pids = fit.MODELS / "spectrum/c", Path("workers")
+    pids.mkdir()
     real = fit.write_table
 
     def slow(path, table):
         """Say who writes, and stand still in the middle of seed 1."""
-        (workers / str(os.getpid())).touch()
+        (pids / str(os.getpid())).touch()
         real(path, table)
         if "/.1.tmp/" in str(path):
             time.sleep(SECONDS)
@@ -397,7 +400,7 @@ def test_a_kill_of_the_run_leaves_whole_seeds_only_and_no_worker(project, drawin
         finally:
             process.kill()
             process.join()
-    pids = [path.name for path in workers.iterdir()]
+    pids = [path.name for path in pids.iterdir()]
     assert pids and str(process.pid) not in pids
     until(lambda: all(map(ended, pids)))
     assert whole(home) == ["0", "2"] and not fit.SCORES.joinpath("spectrum/c.parquet").exists()

@@ -60,7 +60,7 @@ def test_seeds_that_differ_have_students_interval_with_their_degrees_of_freedom(
     expected = stats.t.interval(0.95, 2, seeds.mean(), stats.sem(seeds))
     assert variance[0] == pytest.approx(stats.sem(seeds) ** 2)
     assert reach[0] == pytest.approx(stats.t.ppf(0.975, 2))
-    low, high, _ = difference(estimate, 1e9)
+    low, high, _ = difference(estimate, np.inf, 1000)
     assert (low[0], high[0]) == pytest.approx(expected)
     # Of a mean over folds whose seeds differ as much: folds x (seeds - 1).
     _, reach = Estimate.mean([estimate] * 6).variance()
@@ -79,7 +79,7 @@ def test_noise_that_images_explain_is_not_counted_as_the_seeds_again():
         # Every seed errs in images of its own, and no seed is better than another.
         estimate = estimate_of(*(rng.random((3, 400)) < 0.7), weights=weights)
         ratios.append(estimate.variance()[0][0] / (0.7 * 0.3 / 1200))
-    assert 0.9 < np.mean(ratios) < 1.6  # 2 if it were
+    assert 0.9 < np.mean(ratios) < 1.4  # 2 if it were
 
 
 def test_one_seed_has_the_interval_of_its_images_alone_and_more_seeds_no_narrower_one():
@@ -88,8 +88,7 @@ def test_one_seed_has_the_interval_of_its_images_alone_and_more_seeds_no_narrowe
     values = rng.random((3, 100)) < np.array([[0.3], [0.5], [0.9]])
     one, three = (estimate_of(*values[:n], weights=weights) for n in (1, 3))
     assert one.training == () and one.variance()[1] == pytest.approx(1.96, abs=0.001)
-    images = three.table.var(ddof=1)
-    assert three.variance()[0] > images
+    assert three.variance()[0] > three.table.var(ddof=1) and three.variance()[1] > 3
 
 
 def test_few_persons_widen_the_interval():
@@ -132,7 +131,7 @@ def test_the_p_value_of_a_difference_of_means_is_that_of_a_paired_test():
     for shift in (0.0, 0.1, 0.3):
         a = draw.normal(shift, 1, 300)
         b = 0.7 * a + draw.normal(0, 0.5, 300) - 0.5 * shift
-        _, _, p = difference(estimate_of(a - b, weights=weights), 300, 299)
+        _, _, p = difference(estimate_of(a - b, weights=weights), 300, 300, 299)
         assert p[0] == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.03)
 
 
@@ -140,7 +139,7 @@ def test_p_values_of_methods_that_do_not_differ_are_spread_evenly():
     draw = np.random.default_rng(2)
     weights = draw_weights(100, 500, 0, "images")
     found = [
-        difference(estimate_of(draw.normal(0, 1, 100), weights=weights), 100)[2][0]
+        difference(estimate_of(draw.normal(0, 1, 100), weights=weights), 100, 100)[2][0]
         for _ in range(300)
     ]
     assert stats.kstest(found, "uniform").pvalue > 0.01
@@ -151,15 +150,15 @@ def test_p_is_below_five_percent_exactly_where_the_interval_leaves_zero_out():
     weights = draw_weights(40, 200, 0, "images")
     for _ in range(100):
         values = rng.normal(rng.normal(0, 0.15), 0.3, (3, 40)) + rng.normal(0, 0.05, (3, 1))
-        low, high, p = difference(estimate_of(*values, weights=weights), 40, 9)
+        low, high, p = difference(estimate_of(*values, weights=weights), 40, 40, 9)
         assert (p[0] < 0.05) == (low[0] > 0 or high[0] < 0)
 
 
 def test_a_difference_that_no_image_shows_is_bounded_as_exactly():
     weights = draw_weights(90, 50, 0, "x")
-    low, high, p = difference(estimate_of(np.zeros(90), weights=weights), 90)
+    low, high, p = difference(estimate_of(np.zeros(90), weights=weights), 90, 90)
     assert p[0] == 1 and (-low[0], high[0]) == pytest.approx((0.04, 0.04), abs=0.001)
-    _, _, p = difference(estimate_of(np.ones(90), weights=weights), 90)
+    _, _, p = difference(estimate_of(np.ones(90), weights=weights), 90, 90)
     assert p[0] < 1e-9
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.manifest import write_table
 
 COLLECTIONS = ("real:one", "real:two")
-PLAIN = {"method": "plain", "classifier_steps": 2, "batch": 8, "lr": 0.001}
+PLAIN = {"method": "plain", "steps": 2, "batch": 8, "lr": 0.001}
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ def test_contact_sheets_show_the_fakes_in_order_and_refuse_photographs(small_pro
     assert np.array_equal(sheet[:32, :32], fakes[0])
     assert np.array_equal(sheet[32:64, 32:64], fakes[9])
     assert (sheet[64:, 4 * 32 :] == 255).all()
-    with pytest.raises(UserError, match="not fakes of real"):
-        pictures.contact_sheet("real", folder)
+    with pytest.raises(UserError, match="not fakes of real_orl"):
+        pictures.contact_sheet("real_orl", folder)
 
 
 def test_mistakes_are_the_surest_wrong_ones_worst_first():
@@ -69,15 +69,16 @@ def test_a_mistake_is_one_by_the_mean_over_seeds_and_a_photograph_is_shown_once(
 
 def test_pictures_are_those_of_the_ids_and_an_unknown_id_is_an_error(small_profile):
     params, folder = small_profile(count=20)
-    wanted = pd.DataFrame({"generator": ["a", "real"], "image_id": ["a-00000007", "real-00000003"]})
+    ids = ["a-00000007", "real_orl-00000003"]
+    wanted = pd.DataFrame({"generator": ["a", "real:orl"], "image_id": ids})
     found = pictures.read_pictures(wanted, params, folder)
-    for image_id, name in (("a-00000007", "a"), ("real-00000003", "real")):
+    for image_id, name in zip(ids, ("a", "real_orl"), strict=True):
         frame = manifest.read(folder / name).set_index("image_id")
         pixels = images.decode_png(frame.loc[image_id, "image"]["bytes"])[..., 0]
         # Lossy: near it, and much nearer than any other.
         assert np.abs(decoded(found[image_id]).astype(int) - pixels).mean() < 8
     with pytest.raises(UserError, match=r"lacks 1 images that were scored \(such as a-99"):
-        pictures.read_pictures(wanted.assign(image_id=["a-99", "real-00000003"]), params, folder)
+        pictures.read_pictures(wanted.assign(image_id=["a-99", ids[1]]), params, folder)
 
 
 def test_large_pictures_are_shown_small():

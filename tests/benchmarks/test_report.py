@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from benchmarks import pictures, readings, report, tables
+from benchmarks import heats, pictures, readings, report, tables
 from benchmarks import scores as scores_files
 from benchmarks.scores import SCHEMA
 from benchmarks.verdict import verdict
@@ -63,9 +63,10 @@ def test_every_figure_there_are_numbers_for_is_drawn_and_no_other(made):
 def test_the_rows_that_are_named_beside_a_heat_map_are_those_of_its_numbers(made):
     named = re.findall(r"Rows: <code>(.*?)</code>", report.page(**made))
     queries = [html.unescape(code).split("; ")[-1] for code in named]
-    heats = (tables.matrix_heat, tables.family_heat)
-    for heat, query in zip(heats, (queries[0], queries[3]), strict=True):
-        rows = eval(query, {"r": made["cells"]}).set_index(["method", "generator"])["recall"]
+    made_by = (heats.matrix_heat, heats.family_heat)
+    for heat, query in zip(made_by, (queries[0], queries[3]), strict=True):
+        rows = eval(query, {"r": made["cells"], **vars(readings)})
+        rows = rows.set_index(["method", "generator"])["recall"]
         shown = heat(made["cells"], made["params"])
         for method, cells in shown.rows:
             for (generator, _), cell in zip(shown.columns, cells, strict=True):
@@ -80,7 +81,7 @@ def test_names_are_escaped(made):
 
 def test_the_same_results_give_the_same_bytes(made):
     assert report.page(**made) == report.page(**made)
-    heat = tables.matrix_heat(made["cells"], made["params"])
+    heat = heats.matrix_heat(made["cells"], made["params"])
     png = report.matrix_png(heat)
     assert png == report.matrix_png(heat) and png.startswith(b"\x89PNG")
 

@@ -10,7 +10,8 @@ from PIL import Image
 import generators
 from deepfd import faces, pictures
 from deepfd.pictures import Opened
-from pipeline import images, params
+from generators.options import WeightsGenerator
+from pipeline import images
 
 pytest.importorskip("dlib", reason="the extra `face` is not installed")
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ BACKGROUND = (640, 480)
 @pytest.fixture(scope="module")
 def portraits():
     weights = ROOT / "generators/weights/celeba/pggan.safetensors"
-    options = params.WeightsGenerator(
+    options = WeightsGenerator(
         adapter="pggan", family="progressive", weights=str(weights), images=8
     )
     return images.from_unit(generators.load(options).sample(list(range(8))).numpy())

@@ -49,7 +49,7 @@ def test_what_was_made_is_not_made_again(planted, monkeypatch):
 
 def test_the_draw_knows_nothing_of_the_class(planted):
     fold = planted(400, strength=0)  # both classes are the same noise
-    copies = treated(fold, Treatment(soft=0.5), 0)
+    copies = treated(fold, Treatment(soft=0.5, soft_photographs=None), 0)
     found = energy(copies) / energy(fold.pixels)
     real, fake = found[fold.labels == 0], found[fold.labels == 1]
     error = np.hypot(real.std(), fake.std()) / np.sqrt(200)

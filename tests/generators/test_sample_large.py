@@ -39,10 +39,10 @@ def big(tmp_path, make_params):
     )  # fmt: skip
     diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipe")
 
-    def start(folder, images):
+    def start(folder, images, first_seed=0):
         entry = {
             "adapter": "diffusers", "family": "diffusion", "weights": str(tmp_path / "pipe"),
-            "steps": 1, "batch": BATCH, "images": images,
+            "steps": 1, "batch": BATCH, "images": images, "first_seed": first_seed,
         }  # fmt: skip
         values, _ = make_params({"big": entry}, 256, 3, PART)
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -65,7 +65,9 @@ def peak(process):
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_thousand_pictures_take_the_memory_of_a_part_and_survive_a_kill(big, tmp_path):
-    few = peak(big("few", 2 * PART))
+    # Seeds that the run below comes to after it was killed.
+    after = (KILLED_AFTER + 2) * PART
+    few = peak(big("few", 2 * PART, after))
 
     process = big("many", IMAGES)
     parts = tmp_path / "many/data/manifests/big"
@@ -81,11 +83,12 @@ def test_a_thousand_pictures_take_the_memory_of_a_part_and_survive_a_kill(big, t
     assert many < few + ROOM_MB
     # Finished parts were left alone, and the pictures are those of a run that nothing disturbed.
     assert all((parts / name).stat().st_mtime_ns == when for name, when in kept.items())
-    seeds = manifest.read(parts, columns=["seed"])["seed"]
-    assert list(seeds) == list(range(IMAGES))
-    for name in ("part-00000.parquet", "part-00001.parquet"):
-        undisturbed = tmp_path / "few/data/manifests/big" / name
-        assert (parts / name).read_bytes() == undisturbed.read_bytes()
+    assert len(kept) * PART <= after
+    made = manifest.read(parts, columns=["seed", "sha256"]).set_index("seed")["sha256"]
+    assert list(made.index) == list(range(IMAGES))
+    undisturbed = manifest.read(tmp_path / "few/data/manifests/big", columns=["seed", "sha256"])
+    assert len(undisturbed) == 2 * PART
+    assert list(made[undisturbed["seed"]]) == list(undisturbed["sha256"])
     # Done, of how many, time gone < time left, rate.
     log = (tmp_path / "many/log").read_text()
     assert re.search(r"\d+/\d+ \[[\d:]+<[\d:]+, .*images", log)

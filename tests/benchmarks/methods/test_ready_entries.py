@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.methods import METHODS
 from pipeline.params import parse
 
 ROOT = Path(__file__).parents[3]
@@ -21,5 +22,7 @@ def test_every_block_of_the_methods_page_is_a_valid_block_of_params():
         for key, value in block.items():
             values[key] = values[key] | value if isinstance(value, dict) else value
     checked = parse(values)
-    assert {"colour", "colour_rgb", "npr", "cffn"} <= {*checked.methods}
+    assert {"colour", "colour_rgb", "npr", "deepfd_margin"} <= {*checked.methods}
+    # With the default's, every method that there is.
+    assert {entry.method for entry in checked.methods.values()} == set(METHODS)
     assert len(checked.perturbations) == 9

@@ -1,0 +1,381 @@
+"""Stage `localise`: how right the map is about *where* a picture is fake.
+
+`python -m benchmarks.localise` reads the manifests and models/deepfd/<held_out>/<seed>, puts test
+pictures together (`benchmarks.composites`) and writes benchmarks/localisation.parquet: per detector
+that left a generator out, and per one that left out none, how well its map finds the fake part of
+pictures made with that generator's fakes; beside it Grad-CAM (captum), a centre prior and a random
+map; and the control, in which nothing is fake and a map that finds seams would find the seam.
+
+A row is one (`held_out`, `generator`, `composite`, `region`, `seam`, `map`), the mean over pictures
+and seeds, with a 95 % interval from resampling pairs of host and donor (all regions, seams and
+seeds of a pair together). `all` stands for all regions or seams.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from captum.attr import LayerGradCam
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from benchmarks import scores
+from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, Composite, composites
+from benchmarks.fit import seeds_of
+from benchmarks.methods import load_method
+from benchmarks.resample import draw_weights
+from deepfd import data, faces
+from deepfd.calibrate import logits
+from deepfd.detector import SCORE_BATCH, Detector
+from deepfd.predict import Threshold
+from pipeline import folds
+from pipeline.errors import UserError, one_line
+from pipeline.folds import Images
+from pipeline.images import finished
+from pipeline.manifest import write_table
+from pipeline.params import NONE, Params
+from pipeline.params import load as load_params
+from pipeline.seeds import seed_for
+
+OUT = Path("benchmarks/localisation.parquet")
+METHOD = "deepfd"
+# Hosts of a kind and generator; each is put together 8 times (regions x seams).
+HOSTS = 24
+ALL = "all"
+MAPS = ("evidence", "evidence_smoothed", "grad_cam", "centre", "random")
+# Standard deviation of the smoothing, as a fraction of the side: about half an eye.
+SMOOTHING = 1 / 16
+
+# pixel_auc: P(a fake pixel lies above one that is not), within a picture. iou: of the fake part and
+# the places whose evidence reaches the picture's own threshold (a map without one has none).
+# iou_of_area: the same for as many of the highest places as the fake part has pixels. pointing: the
+# highest place is fake. called_fake: the picture as a whole is called fake.
+METRICS = ("pixel_auc", "iou", "iou_of_area", "pointing", "called_fake")
+
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("method", "held_out", "generator")),
+        ("seen", pa.bool_()),
+        *((name, pa.string()) for name in ("composite", "region", "seam", "map")),
+        ("n", pa.int64()),  # pictures
+        ("pairs", pa.int64()),
+        ("seeds", pa.int64()),
+        ("area", pa.float64()),  # share of the pixels to be found
+        *((f"{name}{end}", pa.float64()) for name in METRICS for end in ("", "_low", "_high")),
+        ("data", pa.string()),
+    ]
+)
+
+
+class _Head(nn.Module):
+    """D2 by itself, with a place between D1's maps and it for Grad-CAM to look at."""
+
+    def __init__(self, d2: nn.Module) -> None:
+        super().__init__()
+        self.cut, self.d2 = nn.Identity(), d2
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map D1's maps to logits (N, 2)."""
+        return self.d2(self.cut(maps))
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a detector says of N pictures of side S, from one pass of D1.
+
+    Attributes:
+        scores: float64 (N,), P(fake), as `Detector.score` gives it.
+        evidence: float32 (N, S, S), as `deepfd.localise.heat_maps` gives it.
+        grad_cam: float32 (N, S, S), >= 0, Grad-CAM of "fake" at D1's maps (Selvaraju et al. 2017).
+    """
+
+    scores: np.ndarray
+    evidence: np.ndarray
+    grad_cam: np.ndarray
+
+
+def look(detector: Detector, pixels: np.ndarray) -> Looked:
+    """Score pictures, uint8 (N, S, S, C), and say where, by both maps."""
+    network, size = detector.network, pixels.shape[1:3]
+    head = _Head(network.d2)
+    cam = LayerGradCam(head, head.cut)
+    found: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(pixels), SCORE_BATCH):
+        x = data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], detector.device))
+        with torch.no_grad():
+            maps = network.d1.maps(x)
+            scores_ = torch.softmax(network.d2(maps).double(), dim=1)[:, 1]
+            evidence = network.d2.evidence(maps)[:, None]
+        places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
+        large = (
+            F.interpolate(one, size, mode="bilinear", align_corners=False)[:, 0]
+            for one in (evidence, places)
+        )
+        found.append(tuple(one.cpu().numpy() for one in (scores_, *large)))
+    return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def centre(size: int) -> np.ndarray:
+    """Return a map that looks at the middle of every picture, float (size, size)."""
+    y, x = np.indices((size, size)) - (size - 1) / 2
+    return -np.hypot(x, y)
+
+
+def pixel_auc(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve over the pixels of each picture; ties count half.
+
+    Args:
+        maps: float (N, S, S).
+        masks: bool (N, S, S), some True and some False in each.
+
+    Returns:
+        float (N,), the Mann-Whitney statistic over n_in n_out.
+    """
+    ranks = rankdata(maps.reshape(len(maps), -1), axis=1)
+    inside = masks.reshape(len(masks), -1)
+    n = inside.sum(axis=1)
+    above = (ranks * inside).sum(axis=1) - n * (n + 1) / 2
+    return above / (n * (inside.shape[1] - n))
+
+
+def overlap(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Intersection over union of bool (N, S, S) each, float (N,)."""
+    both, either = ((op(found, masks)).sum(axis=(1, 2)) for op in (np.logical_and, np.logical_or))
+    return both / either
+
+
+def highest(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Mark as many of the highest places of each map as its mask has pixels; first of equals."""
+    flat = maps.reshape(len(maps), -1)
+    order = np.argsort(-flat, axis=1, kind="stable")
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(flat.shape[1])[None].repeat(len(flat), 0), axis=1)
+    return (place < masks.sum(axis=(1, 2))[:, None]).reshape(maps.shape)
+
+
+def measure(maps: np.ndarray, masks: np.ndarray, threshold: float | None) -> dict[str, np.ndarray]:
+    """Measure maps against masks, picture by picture: `METRICS` without `called_fake`."""
+    top = maps.reshape(len(maps), -1).argmax(axis=1)
+    nothing = np.full(len(maps), np.nan)
+    return {
+        "pixel_auc": pixel_auc(maps, masks),
+        "iou": nothing if threshold is None else overlap(maps >= threshold, masks),
+        "iou_of_area": overlap(highest(maps, masks), masks),
+        "pointing": masks.reshape(len(masks), -1)[np.arange(len(maps)), top].astype(float),
+    }
+
+
+def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each kind of map, float (N, S, S); `names` and `seed` make the random one."""
+    evidence, size = looked.evidence, looked.evidence.shape[1]
+    yield "evidence", evidence
+    yield "evidence_smoothed", gaussian_filter(evidence, (0, SMOOTHING * size, SMOOTHING * size))
+    yield "grad_cam", looked.grad_cam
+    yield "centre", np.broadcast_to(centre(size), evidence.shape)
+    draws = (np.random.default_rng(seed_for(seed, "random map", name)) for name in names)
+    yield "random", np.stack([draw.random((size, size)) for draw in draws])
+
+
+def rows_of(
+    detector: Detector, threshold: Threshold, made: Sequence[Composite], seed: int
+) -> pd.DataFrame:
+    """Measure one detector on pictures: a row per picture and map, `METRICS` and what it is.
+
+    In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
+    """
+    masks = np.stack([one.fake if one.fake.any() else one.region for one in made])
+    looked = look(detector, np.stack([one.pixels for one in made]))
+    about = {
+        "pair": [one.pair for one in made],
+        "region": [one.shape for one in made],
+        "seam": [one.seam for one in made],
+        "area": masks.mean(axis=(1, 2)),
+        "called_fake": (looked.scores >= threshold.score).astype(float),
+    }
+    names = [f"{one.pair} {one.shape} {one.seam}" for one in made]
+    # A place is called fake where it alone, as the whole picture, would be.
+    limit = float(logits(np.array(threshold.score)))
+    tables = []
+    for name, maps in maps_of(looked, names, seed):
+        limited = limit if name.startswith("evidence") else None
+        tables.append(pd.DataFrame(about | {"map": name} | measure(maps, masks, limited)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def summed_up(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Average over pictures and seeds, per map, region and seam and over all of these.
+
+    Args:
+        table: rows of `rows_of`, with `fit`, the seed of the detector.
+        resamples: of the interval.
+        seed: of the resamples.
+    """
+    for region, seam in product((ALL, *table["region"].unique()), (ALL, *table["seam"].unique())):
+        part = table[table["region"].isin([region]) | (region == ALL)]
+        part = part[part["seam"].isin([seam]) | (seam == ALL)]
+        for name, rows in part.groupby("map", sort=False):
+            by_pair = rows.groupby("pair")[list(METRICS)].mean()
+            weights = draw_weights(len(by_pair), resamples, seed, "localise")
+            drawn = (weights.T @ by_pair.to_numpy()) / len(by_pair)
+            low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+            fits = rows["fit"].nunique()
+            out = {
+                "region": region, "seam": seam, "map": name, "n": len(rows) // fits,
+                "pairs": len(by_pair), "seeds": fits, "area": float(rows["area"].mean()),
+            }  # fmt: skip
+            for metric, value, *ends in zip(METRICS, by_pair.mean(), low, high, strict=True):
+                names = (metric, f"{metric}_low", f"{metric}_high")
+                out |= zip(names, map(float, (value, *ends)), strict=True)
+            yield out
+
+
+def some(images: Images, count: int, seed: int, name: str) -> Images:
+    """Choose up to `count` of some images by their ids, the same whatever else there is."""
+    rank = [seed_for(seed, "host", name, str(one)) for one in images.ids]
+    return images.subset(np.sort(np.argsort(rank)[:count]))
+
+
+def load_detectors(params: Params, held_out: str) -> Iterator[tuple[int, Detector, Threshold]]:
+    """Load the detector of every seed.
+
+    Raises:
+        UserError: one is missing or damaged.
+    """
+    method = load_method(params.methods[METHOD].method)
+    for seed in seeds_of(params, METHOD):
+        folder = scores.model_path(METHOD, held_out, seed)
+        yield seed, method.load(folder), Threshold.read(folder)
+
+
+def _nothing(why: str) -> pd.DataFrame:
+    print(f"localise: nothing to measure: {why}", file=sys.stderr)
+    return SCHEMA.empty_table().to_pandas()
+
+
+def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFrame:
+    """Measure the maps of every fold.
+
+    Args:
+        params: the checked params.yaml.
+        held_outs: the folds, by default each generator and `none`.
+
+    Returns:
+        Rows of `SCHEMA`; none where there is nothing to measure (no method `deepfd`, no face in the
+        photographs, which eyes and mouth are placed by); of photographs of one person no control.
+
+    Raises:
+        UserError: a model or manifest is missing, or the face finder.
+    """
+    if METHOD not in params.methods:
+        return _nothing(f"no method {METHOD!r} in params.yaml")
+    corpus = folds.load(params)
+    digest = folds.data_digest(params)
+    test = corpus.fold(NONE).test
+    photographs = test.subset(np.isin(test.generators, params.train_collections))
+    if not faces.available():
+        raise UserError(
+            "eyes and mouth cannot be found: the extra `face` is not installed; "
+            'pip install "deepfd-benchmark[face]"'
+        )
+    framing = faces.framing_of(photographs.pixels)
+    if framing is None:
+        return _nothing(f"no face was found in {len(photographs)} test photographs")
+    hosts = some(photographs, HOSTS, params.seed, "photographs")
+
+    def finish(made: Iterator[Composite]) -> list[Composite]:
+        return [replace(one, pixels=finished(one.pixels, params.faces.finish)) for one in made]
+
+    control = finish(composites(CONTROL, hosts, photographs, framing, params.seed))
+    made: dict[str, dict[str, list[Composite]]] = {}
+    for name in tqdm(params.generators, desc="composites", unit=" generators"):
+        fakes = some(test.subset(test.generators == name), HOSTS, params.seed, name)
+        made[name] = {
+            FAKE_IN: finish(composites(FAKE_IN, hosts, fakes, framing, params.seed)),
+            REAL_IN: finish(composites(REAL_IN, fakes, photographs, framing, params.seed)),
+        }
+    rows = []
+    wanted = held_outs or (NONE, *params.train_generators)
+    for held_out in tqdm(wanted, desc="localise", unit=" folds"):
+        seen = params.training_generators(held_out)
+        about = {"method": METHOD, "held_out": held_out, "data": digest}
+        named = params.generators if held_out == NONE else (held_out,)
+        groups = [(name, kind, some_) for name in named for kind, some_ in made[name].items()]
+        if control:
+            groups.append(("", CONTROL, control))
+        fits = list(load_detectors(params, held_out))
+        for name, kind, pictures in groups:
+            table = pd.concat(
+                [
+                    rows_of(detector, threshold, pictures, params.seed).assign(fit=seed)
+                    for seed, detector, threshold in fits
+                ]
+            )
+            what = {"generator": name, "composite": kind, "seen": name in seen if name else None}
+            found = summed_up(table, params.matrix.bootstrap, params.seed)
+            rows += [about | what | row for row in found]
+    return pa.Table.from_pylist(rows, SCHEMA).to_pandas()
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Average over generators, per kind of composite and map, over all regions and seams.
+
+    Returns:
+        `seen`, `composite`, `map`, `generators` (how many), the mean of each metric, the lowest and
+        highest `pixel_auc` of a generator, and `area`. The control is that of the detectors that
+        left out a generator.
+    """
+    whole = table[(table["region"] == ALL) & (table["seam"] == ALL)]
+    control = whole["composite"] == CONTROL
+    whole = whole[~control | (whole["held_out"] != NONE)]
+    groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
+    keys = ["seen", "composite", "map"]
+    means = groups.groupby(keys, sort=False)
+    out = means[[*METRICS, "area"]].mean().assign(generators=means.size())
+    out["lowest"], out["highest"] = means["pixel_auc"].min(), means["pixel_auc"].max()
+    return out.reset_index()
+
+
+def described(table: pd.DataFrame) -> str:
+    """Say the summary as Markdown."""
+    lines = [
+        "| fakes were | picture | map | pixel AUC (lowest-highest) | IoU | IoU of area "
+        "| pointing (by chance) | called fake |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for _, row in summary(table).iterrows():
+        cells = [
+            *(str(row[key]).replace("_", " ") for key in ("seen", "composite", "map")),
+            f"{row['pixel_auc']:.2f} ({row['lowest']:.2f}-{row['highest']:.2f})",
+            "" if np.isnan(row["iou"]) else f"{row['iou']:.2f}",
+            f"{row['iou_of_area']:.2f}",
+            f"{row['pointing']:.2f} ({row['area']:.2f})",
+            f"{row['called_fake']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@one_line
+def main() -> None:
+    """Write localisation.parquet."""
+    torch.manual_seed(0)  # nothing draws from it; captum is not ours
+    table = study(load_params())
+    write_table(OUT, pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
+    print(described(table))
+    print(f"localise: {len(table)} rows in {OUT}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

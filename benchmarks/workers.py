@@ -1,0 +1,96 @@
+"""Fits side by side: one per core, each on one thread.
+
+Small networks gain little from a second thread and much from a neighbour on the other core; and a
+fit on one thread gives the same bits however many run beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.errors import UserError
+
+WORKERS = "DEEPFD_WORKERS"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_function: Callable[..., Any] | None = None
+_stopped: Event | None = None
+
+
+def count() -> int:
+    """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
+
+    Raises:
+        UserError: DEEPFD_WORKERS is no number.
+    """
+    wanted = os.environ.get(WORKERS)
+    if wanted is not None:
+        if not wanted.isdigit() or not int(wanted):
+            raise UserError(f"{WORKERS} is {wanted!r}; expected a number of fits, 1 or more")
+        return int(wanted)
+    if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
+        return 1
+    import torch
+
+    # (torch.cuda is not asked: a process that has used a GPU cannot be forked.)
+    if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _set_up(function: Callable[..., Any], stopped: Event) -> None:
+    """Set a worker up: one thread, and it ends with the process that forked it."""
+    global _function, _stopped
+    _function, _stopped = function, stopped
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _call(task: tuple[Any, ...]) -> None:
+    if not _stopped.is_set():
+        _function(*task)
+
+
+def each(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int, title: str
+) -> None:
+    """Call `function(*task)` for every task, in forked processes that share this one's memory.
+
+    Args:
+        function: what it returns is dropped; it writes what it makes.
+        tasks: arguments, picklable.
+        workers: how many at a time.
+        title: of the progress bar.
+
+    Raises:
+        Exception: the first that a worker raises; what is not begun is not begun any more, and
+            what is begun is waited for.
+    """
+    fork = multiprocessing.get_context("fork")
+    stopped = fork.Event()
+    with (
+        ProcessPoolExecutor(workers, fork, _set_up, (function, stopped)) as pool,
+        tqdm(total=len(tasks), desc=title, unit=" fits") as bar,
+    ):
+        futures = [pool.submit(_call, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.update()
+        except BaseException:
+            stopped.set()  # (the pool cannot take back what waits at its workers' door)
+            raise
