@@ -151,17 +151,38 @@ def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any
     ]
 
 
-def ship(model: Path, target: Path, results: Path = RESULTS) -> None:
+def ship(
+    model: Path, target: Path, results: Path = RESULTS, photographs: Path | None = None
+) -> None:
     """Write a fitted detector's folder as others get it; `target` appears whole or not at all.
 
+    Args:
+        model: the fitted detector.
+        target: the folder to write.
+        results: where the figures of its card stand.
+        photographs: the manifest of a collection it was trained on, for a model that does not say
+            how its faces were framed.
+
     Raises:
-        UserError: the model cannot be read.
+        UserError: the model or manifest cannot be read, or no face is found in the photographs.
     """
     from deepfd.predict import Predictor
     from pipeline.manifest import swap_in
 
     predictor = Predictor.load(model)
-    method = predictor.detector.about.get("method", METHOD)
+    about = predictor.detector.about
+    method = about.get("method", METHOD)
+    if photographs is not None and not about.get("framing"):
+        from deepfd import faces
+        from pipeline import manifest
+
+        rows = manifest.read(photographs)
+        about["framing"] = faces.framing_of(manifest.pixels(rows[rows["split"] == "train"]))
+        if about["framing"] is None:
+            raise UserError(
+                f"no face was found in {photographs}; expected photographs of faces, and the extra "
+                '`face`: pip install "deepfd-benchmark[face]"'
+            )
     fresh = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -178,8 +199,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="a fitted detector, as models/deepfd/none/0")
     parser.add_argument("target", type=Path, help="the folder to write, as deepfd/models/orl")
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument(
+        "--photographs", type=Path, help="a manifest it was trained on, as data/manifests/real_orl"
+    )
     options = parser.parse_args(arguments)
-    ship(options.model, options.target, options.results)
+    ship(options.model, options.target, options.results, options.photographs)
 
 
 if __name__ == "__main__":
