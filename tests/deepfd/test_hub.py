@@ -7,10 +7,8 @@ import pandas as pd
 import pytest
 
 import deepfd
-from deepfd import faces, hub, shipped
+from deepfd import hub, shipped
 from deepfd.predict import Predictor
-from pipeline import manifest
-from pipeline.errors import UserError
 
 READS = {
     "fit": {"n": 30, "counts": {"dcgan": {"train": 14}, "real:orl": {"train": 16}}},
@@ -121,26 +119,6 @@ def test_shipping_puts_a_model_into_the_package(folder, tmp_path, results, monke
     hub.main(arguments)  # over what is there
     assert deepfd.load("orl").name == "shipped:orl"
     assert [path.name for path in (tmp_path / "package").iterdir()] == ["orl"]
-
-
-def test_how_faces_were_framed_is_measured_on_the_training_photographs(
-    folder, tmp_path, picture, monkeypatch
-):
-    splits = ["train", "train", "test"]
-    rows = manifest.rows_of(
-        np.stack([picture] * 3), ids=["a", "b", "c"], splits=splits, generator="real:orl",
-        family="real", spec="", seeds=[None] * 3, identities=[None] * 3,
-    )  # fmt: skip
-    manifest.write_part(manifest.part_path(tmp_path / "photographs", 0), rows)
-    given = []
-    monkeypatch.setattr(faces, "framing_of", lambda pixels: given.append(pixels) or (0, 0, 1, 1))
-    hub.ship(folder, tmp_path / "shipped", photographs=tmp_path / "photographs")
-    assert given[0].shape == (2, 32, 32, 3)
-    about = deepfd.load(tmp_path / "shipped").detector.about
-    assert about["framing"] == [0, 0, 1, 1]
-    monkeypatch.setattr(faces, "framing_of", lambda pixels: None)
-    with pytest.raises(UserError, match="no face was found"):
-        hub.ship(folder, tmp_path / "other", photographs=tmp_path / "photographs")
 
 
 def test_a_model_that_cannot_be_read_ships_nothing(tmp_path, capsys):
