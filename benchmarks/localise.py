@@ -52,7 +52,7 @@ from pipeline.seeds import seed_for
 OUT = Path("benchmarks/localisation.parquet")
 METHOD = "deepfd"
 # Hosts of a kind and generator; each is put together 8 times (regions x seams).
-HOSTS = 24
+HOSTS = 8
 ALL = "all"
 MAPS = ("evidence", "evidence_smoothed", "grad_cam", "centre", "random")
 # Standard deviation of the smoothing, as a fraction of the side: about half an eye.
