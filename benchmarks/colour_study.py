@@ -119,7 +119,7 @@ def study(params: Params, folder: Path = MANIFESTS) -> Iterator[dict[str, Any]]:
     if params.faces.channels == 1:
         return
     # The photographs of all collections that are trained on, as one source.
-    names = [REAL, *params.generators]
+    names = [REAL, *params.train_generators]
     folders = sources(params)
     photographs = [folders[name] for name in params.train_collections]
     bar = tqdm(total=len(VIEWS) * len(names), desc="colour-study", unit="source", mininterval=2)

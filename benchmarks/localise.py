@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks import scores
-from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, Composite, composites
+from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, SEAMS, UNTOUCHED, Composite, composites
 from benchmarks.fit import seeds_of
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
-from deepfd.detector import Detector
-from deepfd.localise import heat_maps
+from deepfd.calibrate import logits
+from deepfd.detector import SCORE_BATCH, Detector
 from deepfd.predict import Threshold
 from pipeline import folds
 from pipeline.errors import UserError, one_line
@@ -51,12 +52,11 @@ from pipeline.seeds import seed_for
 OUT = Path("benchmarks/localisation.parquet")
 METHOD = "deepfd"
 # Hosts of a kind and generator; each is put together 8 times (regions x seams).
-HOSTS = 32
+HOSTS = 8
 ALL = "all"
 MAPS = ("evidence", "evidence_smoothed", "grad_cam", "centre", "random")
 # Standard deviation of the smoothing, as a fraction of the side: about half an eye.
 SMOOTHING = 1 / 16
-BATCH = 64
 
 # pixel_auc: P(a fake pixel lies above one that is not), within a picture. iou: of the fake part and
 # the places whose evidence reaches the picture's own threshold (a map without one has none).
@@ -79,30 +79,52 @@ SCHEMA = pa.schema(
 )
 
 
-class _FromMaps(nn.Module):
-    """A detector cut open at D1's maps, which Grad-CAM is taken of."""
+class _Head(nn.Module):
+    """D2 by itself, with a place between D1's maps and it for Grad-CAM to look at."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, d2: nn.Module) -> None:
         super().__init__()
-        self.network = detector.network
-        self.cut = nn.Identity()
+        self.cut, self.d2 = nn.Identity(), d2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, S, S) to logits (N, 2); gradients end at the cut."""
-        maps = self.network.d1.maps(x).detach().requires_grad_()
-        return self.network.d2(self.cut(maps))
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map D1's maps to logits (N, 2)."""
+        return self.d2(self.cut(maps))
 
 
-def grad_cam(detector: Detector, pixels: np.ndarray) -> np.ndarray:
-    """Grad-CAM of "fake" at D1's maps (Selvaraju et al. 2017), float32 (N, S, S), >= 0."""
-    model = _FromMaps(detector)
-    cam, found = LayerGradCam(model, model.cut), []
-    for start in range(0, len(pixels), BATCH):
-        x = data.to_input(data.to_tensor(pixels[start : start + BATCH], detector.device))
-        places = cam.attribute(x, target=1, relu_attributions=True).detach()
-        places = F.interpolate(places, x.shape[-2:], mode="bilinear", align_corners=False)
-        found.append(places[:, 0].cpu().numpy())
-    return np.concatenate(found)
+@dataclass(frozen=True)
+class Looked:
+    """What a detector says of N pictures of side S, from one pass of D1.
+
+    Attributes:
+        scores: float64 (N,), P(fake), as `Detector.score` gives it.
+        evidence: float32 (N, S, S), as `deepfd.localise.heat_maps` gives it.
+        grad_cam: float32 (N, S, S), >= 0, Grad-CAM of "fake" at D1's maps (Selvaraju et al. 2017).
+    """
+
+    scores: np.ndarray
+    evidence: np.ndarray
+    grad_cam: np.ndarray
+
+
+def look(detector: Detector, pixels: np.ndarray) -> Looked:
+    """Score pictures, uint8 (N, S, S, C), and say where, by both maps."""
+    network, size = detector.network, pixels.shape[1:3]
+    head = _Head(network.d2)
+    cam = LayerGradCam(head, head.cut)
+    found: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(pixels), SCORE_BATCH):
+        x = data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], detector.device))
+        with torch.no_grad():
+            maps = network.d1.maps(x)
+            scores_ = torch.softmax(network.d2(maps).double(), dim=1)[:, 1]
+            evidence = network.d2.evidence(maps)[:, None]
+        places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
+        large = (
+            F.interpolate(one, size, mode="bilinear", align_corners=False)[:, 0]
+            for one in (evidence, places)
+        )
+        found.append(tuple(one.cpu().numpy() for one in (scores_, *large)))
+    return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def centre(size: int) -> np.ndarray:
@@ -155,14 +177,12 @@ def measure(maps: np.ndarray, masks: np.ndarray, threshold: float | None) -> dic
     }
 
 
-def maps_of(
-    detector: Detector, pixels: np.ndarray, names: Sequence[str], seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Make each kind of map of pictures, float (N, S, S); `names` seed the random one."""
-    evidence, size = heat_maps(detector, pixels), pixels.shape[1]
+def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each kind of map, float (N, S, S); `names` and `seed` make the random one."""
+    evidence, size = looked.evidence, looked.evidence.shape[1]
     yield "evidence", evidence
     yield "evidence_smoothed", gaussian_filter(evidence, (0, SMOOTHING * size, SMOOTHING * size))
-    yield "grad_cam", grad_cam(detector, pixels)
+    yield "grad_cam", looked.grad_cam
     yield "centre", np.broadcast_to(centre(size), evidence.shape)
     draws = (np.random.default_rng(seed_for(seed, "random map", name)) for name in names)
     yield "random", np.stack([draw.random((size, size)) for draw in draws])
@@ -175,20 +195,20 @@ def rows_of(
 
     In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
     """
-    pixels = np.stack([one.pixels for one in made])
     masks = np.stack([one.fake if one.fake.any() else one.region for one in made])
+    looked = look(detector, np.stack([one.pixels for one in made]))
     about = {
         "pair": [one.pair for one in made],
         "region": [one.shape for one in made],
         "seam": [one.seam for one in made],
         "area": masks.mean(axis=(1, 2)),
-        "called_fake": (detector.score(pixels) >= threshold.score).astype(float),
+        "called_fake": (looked.scores >= threshold.score).astype(float),
     }
     names = [f"{one.pair} {one.shape} {one.seam}" for one in made]
     # A place is called fake where it alone, as the whole picture, would be.
-    limit = float(np.log(threshold.score) - np.log1p(-min(threshold.score, 1 - 1e-16)))
+    limit = float(logits(np.array(threshold.score)))
     tables = []
-    for name, maps in maps_of(detector, pixels, names, seed):
+    for name, maps in maps_of(looked, names, seed):
         limited = limit if name.startswith("evidence") else None
         tables.append(pd.DataFrame(about | {"map": name} | measure(maps, masks, limited)))
     return pd.concat(tables, ignore_index=True)
@@ -275,12 +295,13 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
     hosts = some(photographs, HOSTS, params.seed, "photographs")
 
     def finish(made: Iterator[Composite]) -> list[Composite]:
-        return [
-            Composite(finished(c.pixels, params.faces.finish), c.region, c.fake, c.pair, c.shape,
-                      c.seam) for c in made
-        ]  # fmt: skip
+        return [replace(one, pixels=finished(one.pixels, params.faces.finish)) for one in made]
 
     control = finish(composites(CONTROL, hosts, photographs, framing, params.seed))
+    host_of = dict(zip(hosts.ids.tolist(), hosts.pixels, strict=True))
+    untouched = [
+        replace(one, pixels=host_of[one.pair], seam=NONE) for one in control if one.seam == SEAMS[0]
+    ]
     made: dict[str, dict[str, list[Composite]]] = {}
     for name in tqdm(params.generators, desc="composites", unit=" generators"):
         fakes = some(test.subset(test.generators == name), HOSTS, params.seed, name)
@@ -296,7 +317,7 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         named = params.generators if held_out == NONE else (held_out,)
         groups = [(name, kind, some_) for name in named for kind, some_ in made[name].items()]
         if control:
-            groups.append(("", CONTROL, control))
+            groups += [("", CONTROL, control), ("", UNTOUCHED, untouched)]
         fits = list(load_detectors(params, held_out))
         for name, kind, pictures in groups:
             table = pd.concat(
@@ -320,7 +341,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         left out a generator.
     """
     whole = table[(table["region"] == ALL) & (table["seam"] == ALL)]
-    control = whole["composite"] == CONTROL
+    control = whole["composite"].isin([CONTROL, UNTOUCHED])
     whole = whole[~control | (whole["held_out"] != NONE)]
     groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
     keys = ["seen", "composite", "map"]

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.constants import CONFIG_NAME
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from deepfd.predict import Predictor
 
 RESULTS = Path("benchmarks/results.parquet")
+MANIFESTS = Path("data/manifests")
 # Beside the weights and their card (deepfd/detector.py): what a verdict and a card are made from.
 BESIDE = ("threshold.json", "reads.json")
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -126,13 +128,10 @@ def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any
         return []
     import pandas as pd
 
-    table = pd.read_parquet(results)
-    unseen = table[
-        (table["method"] == method)
-        & (table["held_out"] == table["generator"])
-        & (table["perturbation"] == "none")
-        & (table["seed"] == -1)
-    ]
+    from benchmarks.readings import left_out, whole
+
+    table = left_out(whole(pd.read_parquet(results)))
+    unseen = table[table["method"] == method]
 
     def words(row: Any, name: str) -> str:
         low, high = row[f"{name}_low"], row[f"{name}_high"]
@@ -147,8 +146,24 @@ def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any
             "n_real": int(row["n_real"]),
         }
         for _, row in unseen.iterrows()
-        if not is_real(row["held_out"])
     ]
+
+
+def framing(model: Path, folder: Path = MANIFESTS) -> tuple[float, float, float, float] | None:
+    """Say where the face lies in the photographs a model was trained on (`deepfd.faces`).
+
+    None where their manifests do not lie here, or without the extra `face`.
+    """
+    from deepfd import faces
+    from pipeline import manifest
+
+    parts = []
+    for entry in trained_on(model):
+        path = folder / entry["source"].replace(":", "_")
+        if is_real(entry["source"]) and path.is_dir():
+            rows = manifest.read(path, ["image", "split"])
+            parts.append(manifest.pixels(rows[rows["split"] == "train"]))
+    return faces.framing_of(np.concatenate(parts)) if parts else None
 
 
 def ship(model: Path, target: Path, results: Path = RESULTS) -> None:
@@ -161,7 +176,9 @@ def ship(model: Path, target: Path, results: Path = RESULTS) -> None:
     from pipeline.manifest import swap_in
 
     predictor = Predictor.load(model)
-    method = predictor.detector.about.get("method", METHOD)
+    about = predictor.detector.about
+    about["framing"] = about.get("framing") or framing(model)
+    method = about.get("method", METHOD)
     fresh = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     try:

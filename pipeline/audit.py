@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pipeline import manifest
 from pipeline.errors import one_line
-from pipeline.folds import MANIFESTS, sources
-from pipeline.gates.gate import Gate, enforce, table_of
+from pipeline.folds import MANIFESTS, sources, test_only
+from pipeline.gates.gate import HARD, SOFT, Gate, enforce, table_of
 from pipeline.gates.generators import generator_gates, source_gates
 from pipeline.gates.leaks import leak_gates
 from pipeline.gates.reads import audit_reads
@@ -48,7 +48,9 @@ def audit_data(params: Params, folder: Path = MANIFESTS) -> list[Gate]:
         *split_gates(found, real, params.audit),
     ]
     for name in params.generators:
-        gates += generator_gates(name, found[name], real, params.audit)
+        # What nothing is trained on may be of little variety; its number says the less.
+        severity = SOFT if test_only(params, name) else HARD
+        gates += generator_gates(name, found[name], real, params.audit, severity)
         rows = {"photographs": real.rows, name: found[name].rows}
         gates += leak_gates(name, rows, params.audit, params.seed)
     for pair in combinations(params.collections, 2):

@@ -25,11 +25,11 @@ from pipeline import images
 from pipeline.atomic import write_atomic
 from pipeline.errors import UserError
 
-VERSION = 2
+VERSION = 1
 SPLITS = ("train", "valid", "test")
 REAL = "real"
 
-# How a photograph came, see `pipeline.container`; null for fakes.
+# How a photograph came, see `pipeline.container`.
 SOURCE = pa.struct(
     [
         ("format", pa.string()),
@@ -55,29 +55,32 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("spec", pa.string()),
-        ("source", SOURCE),
     ]
 )
+# Photographs have a column more.
+PHOTOGRAPHS = SCHEMA.append(pa.field("source", SOURCE))
 
 
-def _features() -> dict[str, Any]:
-    """Describe the columns for Hugging Face datasets, which reads them from the metadata."""
+def _metadata(schema: pa.Schema) -> dict[bytes, bytes]:
+    """Name a schema, and describe its columns for Hugging Face datasets, which read them there."""
 
     def described(kind: pa.DataType) -> dict[str, Any]:
         if pa.types.is_struct(kind):
             return {field.name: described(field.type) for field in kind}
         return {"_type": "Value", "dtype": {"float": "float32"}.get(str(kind), str(kind))}
 
-    return {
+    features = {
         field.name: {"_type": "Image"} if field.name == "image" else described(field.type)
-        for field in SCHEMA
+        for field in schema
+    }
+    return {
+        b"deepfd": json.dumps({"schema": "manifest", "version": VERSION}).encode(),
+        b"huggingface": json.dumps({"info": {"features": features}}).encode(),
     }
 
 
-METADATA = {
-    b"deepfd": json.dumps({"schema": "manifest", "version": VERSION}).encode(),
-    b"huggingface": json.dumps({"info": {"features": _features()}}).encode(),
-}
+# With their metadata, by the number of columns.
+SCHEMAS = {len(one): one.with_metadata(_metadata(one)) for one in (SCHEMA, PHOTOGRAPHS)}
 
 
 def is_real(generator: str) -> bool:
@@ -120,7 +123,7 @@ def rows_of(
             "width": one.shape[1],
             "height": one.shape[0],
             "spec": spec,
-            "source": source,
+            **({"source": source} if source else {}),
         }
         for one, image_id, split, seed, identity, source in zip(
             pixels, ids, splits, seeds, identities, sources or [None] * len(ids), strict=True
@@ -139,8 +142,9 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_part(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one part of a manifest, atomically."""
-    write_table(path, pa.Table.from_pylist(list(rows), SCHEMA).replace_schema_metadata(METADATA))
+    """Write one part of a manifest, atomically; rows that say how they came are photographs."""
+    schema = SCHEMAS[len(PHOTOGRAPHS if "source" in rows[0] else SCHEMA)]
+    write_table(path, pa.Table.from_pylist(list(rows), schema))
 
 
 def swap_in(fresh: Path, folder: Path) -> None:
@@ -175,11 +179,9 @@ def read_part(path: Path) -> pa.Table | None:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
     except (OSError, ValueError, pa.ArrowException):  # a flipped byte shows as any of these
         return None
-    same = (
-        table.schema.equals(SCHEMA)
-        and (table.schema.metadata or {}).get(b"deepfd") == (METADATA[b"deepfd"])
-    )
-    return table if same else None
+    schema = SCHEMAS.get(table.num_columns, SCHEMA)
+    found, wanted = ((one.metadata or {}).get(b"deepfd") for one in (table.schema, schema))
+    return table if table.schema.equals(schema) and found == wanted else None
 
 
 def parts(folder: str | Path) -> Iterator[pa.Table]:

@@ -248,12 +248,13 @@ def _detect(clone: Clone, command: str) -> None:
     assert pictures
     for name in pictures:
         shutil.copy(photographs(clone.folder.parent / "faces") / "0.jpg", clone.folder / name)
-    assert re.search(r"fake.*\d\.\d", clone.run(command, 120))
-    for made in re.findall(r"--map (\S+)", command):
-        assert (clone.folder / made).stat().st_size
+    # Exit code 1 says that one looks fake, which is no failure.
+    assert re.search(r"fake.*\d\.\d", clone.run(f"{command} || test $? -eq 1", 120))
+    for made in re.findall(r"--maps (\S+)", command):
+        assert any((clone.folder / made).iterdir())
 
 
-@does(r"make (help|lint)|dvc (metrics|plots|params|dag|status) .*|python -m pipeline\.profile --.*")
+@does(r"make (help|lint)|dvc (metrics|plots) .*|python -m pipeline\.operate\.profile --.*")
 def _plain(clone: Clone, command: str) -> None:
     """Run it: it ends well and says something."""
     assert clone.run(command, 120).strip()

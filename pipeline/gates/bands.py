@@ -6,6 +6,7 @@ there can tell a photograph from every fake.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -18,7 +19,8 @@ YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.4
 # cut in three, since filters and codecs treat an axis and a diagonal differently.
 EDGES = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 7 / 16, 1 / 2, 0.71)
 DIRECTIONS = ("across", "along", "diagonal")
-HARMONICS = 3
+# Harmonics whose own period lies above FAST and up to SLOW pixels count: slower ones are content.
+FAST, SLOW = 2.0, 6.0
 BLOCK = 8  # of JPEG, in pixels of the source
 # Squared grey levels: rounding alone has 1/12, so less than this is nothing.
 NOTHING = 1e-3
@@ -81,21 +83,19 @@ def grid(planes: dict[str, np.ndarray], periods: Sequence[float]) -> dict[str, f
 
     A JPEG's blocks of 8 pixels, reduced by a factor of 1.4, come back every 5.75 pixels, those of
     halved chroma twice as far apart; where all photographs have one size, at the same places. So
-    the Fourier coefficients of the roughness at the period's first harmonics are described by
-    cosine, sine and size.
+    the Fourier coefficients of the roughness at the period's harmonics are described by cosine,
+    sine and size.
 
     Args:
         planes: name -> (H, W).
-        periods: of the blocks, in pixels; harmonics of two pixels and less are left out.
+        periods: of the blocks, in pixels.
     """
     found = {}
     for name, plane in planes.items():
         profiles = {"columns": _roughness(plane), "rows": _roughness(plane.T)}
         for block in periods:
             period = block if name == "Y" else 2 * block
-            for k in range(1, HARMONICS + 1):
-                if k / period > 0.5:
-                    break
+            for k in range(math.ceil(period / SLOW), math.ceil(period / FAST)):
                 for way, profile in profiles.items():
                     wave = np.exp(-2j * np.pi * k / period * np.arange(len(profile)))
                     value = complex((profile * wave).mean())

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline import manifest
 from pipeline.errors import UserError
-from pipeline.gates.gate import Gate, judge, some
+from pipeline.gates.gate import HARD, Gate, judge, some
 from pipeline.gates.options import Audit
 from pipeline.gates.splits import BITS, bits_apart, closest, repeated
 from pipeline.gates.traces import Traces
@@ -55,7 +55,9 @@ def _named(ids: pd.Series) -> str:
     return f": {some(ids)}" if len(ids) else ""
 
 
-def generator_gates(name: str, fake: Traces, real: Traces, audit: Audit) -> Iterator[Gate]:
+def generator_gates(
+    name: str, fake: Traces, real: Traces, audit: Audit, severity: str = HARD
+) -> Iterator[Gate]:
     """Yield collapse and copying of one generator.
 
     Collapse is the share of its images that have a near-duplicate among its images, beyond that of
@@ -74,6 +76,7 @@ def generator_gates(name: str, fake: Traces, real: Traces, audit: Audit) -> Iter
         f"{share:.1%} of {count} images have a near-duplicate among them (<= {audit.near_bits} of "
         f"{BITS} bits), {usual:.1%} of as many photographs; nearest: {ids[at]} and "
         f"{ids[where[at]]}, {bits_apart(best[at]):.0f} bits",
+        severity,
     )  # fmt: skip
 
     train = (real.rows["split"] == "train").to_numpy()
@@ -90,6 +93,7 @@ def generator_gates(name: str, fake: Traces, real: Traces, audit: Audit) -> Iter
         f"{share:.1%} of the images are nearer than {near:.3f} to a training photograph; median "
         f"distance {np.median(distance):.3f}, among photographs {np.median(among):.3f}; nearest: "
         f"{ids[at]} and {photographs[where[at]]}, {distance[at]:.3f}",
+        severity,
     )  # fmt: skip
 
 

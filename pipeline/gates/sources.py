@@ -51,7 +51,12 @@ def periods_of(folders: Sequence[Path]) -> tuple[float, ...]:
     """
     found = {float(BLOCK)}
     for folder in folders:
-        rows = pd.DataFrame(manifest.read(folder, ["source"])["source"].dropna().tolist())
+        rows = pd.DataFrame(
+            source
+            for part in manifest.parts(folder)
+            if "source" in part.column_names
+            for source in part["source"].to_pylist()
+        )
         if len(rows) and (shown := rows[_shows(rows)]["reduction"]).size:
             found.add(round(float(BLOCK / shown.median()), 2))
     return tuple(sorted(found))

@@ -110,7 +110,7 @@ def trace(
     planes = planes_of(pixels)
     laplacian -= grey[1:-1, :-2] + grey[1:-1, 2:]
     described = {
-        **{name: row[name] for name in COLUMNS},
+        **{name: row.get(name) for name in COLUMNS},
         "digest": images.pixel_sha256(native),
         "std": grey.std(),
         "container": header,
@@ -127,7 +127,7 @@ def trace(
         "sharpness: log energy": np.log((laplacian**2).mean() + 1e-6),
         **bands(planes),
         **grid(planes, periods),
-        **features(row["source"]),
+        **features(row.get("source")),
     }
     bits = images.perceptual_hash(picture)
     norm = np.linalg.norm(thumb)

@@ -3,12 +3,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 
 from benchmarks import localise
-from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN
+from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, UNTOUCHED
 from benchmarks.methods.deepfd import DeepFD
-from deepfd import faces
+from deepfd import data, faces
+from deepfd.detector import Detector, Network
+from deepfd.localise import heat_maps
 from pipeline import folds
 from pipeline.errors import UserError
 
@@ -83,6 +86,23 @@ def fitted(profile):
     return profile
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(channels):
+    network = Network(channels, 32, body={"kind": "residual", "widths": [8], "stride": 1}, seed=0)
+    detector = Detector(network)
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (70, 32, 32, channels)).astype(np.uint8)
+    looked = localise.look(detector, pixels)
+    np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-9)
+    np.testing.assert_allclose(looked.evidence, heat_maps(detector, pixels), atol=1e-5)
+    # Grad-CAM by its definition: maps weighted by the mean gradient of the logit, above 0.
+    x = data.to_input(data.to_tensor(pixels[:3], detector.device))
+    maps = network.d1.maps(x).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.d2(maps)[:, 1].sum(), maps)
+    expected = torch.relu((gradient.mean((2, 3), keepdim=True) * maps).sum(1)).detach()
+    np.testing.assert_allclose(looked.grad_cam[:3], expected.numpy(), atol=1e-5)
+
+
 def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch, capsys):
     table = localise.study(fitted, ["none", "a"])
     whole = table[(table["region"] == "all") & (table["seam"] == "all")]
@@ -99,6 +119,9 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
         control = maps.loc[held_out, "", CONTROL]
         assert abs(control.loc["evidence_smoothed", "pixel_auc"] - 0.5) < 0.2
         assert control.loc["evidence", "called_fake"] < 0.5
+        place = maps.loc[held_out, "", UNTOUCHED]
+        assert abs(place.loc["evidence_smoothed", "pixel_auc"] - 0.5) < 0.2
+        assert set(place["n"]) == {24}
         assert (
             maps.loc[held_out, "a", REAL_IN].loc["evidence", "called_fake"]
             > control.loc["evidence", "called_fake"]
@@ -106,7 +129,8 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
     # Seen or not, how many, and that the intervals hold the value.
     assert not maps.loc["a", "a", FAKE_IN]["seen"].any()
     assert maps.loc["none", "a", FAKE_IN]["seen"].all()
-    assert set(whole["n"]) == {48} and set(whole["pairs"]) == {6} and set(whole["seeds"]) == {2}
+    assert set(whole[whole["composite"] != UNTOUCHED]["n"]) == {48}
+    assert set(whole["pairs"]) == {6} and set(whole["seeds"]) == {2}
     for metric in ("pixel_auc", "iou_of_area", "pointing"):
         assert (table[f"{metric}_low"] <= table[metric] + 1e-9).all()
         assert (table[metric] <= table[f"{metric}_high"] + 1e-9).all()

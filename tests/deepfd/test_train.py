@@ -95,7 +95,8 @@ def test_selection_sees_the_valid_images_and_no_others(planted, monkeypatch):
     assert all(pixels is valid.pixels for pixels in seen)
 
 
-def test_the_last_step_of_a_training_on_crops_is_the_model(planted):
+def test_the_last_step_of_a_training_on_crops_is_the_model(planted, monkeypatch):
+    monkeypatch.delenv("DEEPFD_PRECISION", raising=False)
     _, about = run(planted(40), planted(20, seed=1), CROPS)
     assert about["rule"] == training.LAST
     assert about["step"] == about["steps"] == 12
