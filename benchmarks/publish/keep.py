@@ -47,7 +47,7 @@ _ABSOLUTE = re.compile(rf"(?<![\w./~-])~?/(?!/)(?:{_PART}/)*({_PART})/?")
 def without_places(text: str) -> str:
     """Put the last part of every absolute path of a text in its place.
 
-    >>> without_places("python /home/me/tools/run.py --out=/tmp/here/ a/b http://host/c 1/2")
+    >>> without_places("python /data/me/tools/run.py --out=/tmp/here/ a/b http://host/c 1/2")
     'python run.py --out=here a/b http://host/c 1/2'
     """
     return _ABSOLUTE.sub(lambda found: found[1].rstrip("/").rpartition("/")[2], text)

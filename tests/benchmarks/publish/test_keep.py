@@ -15,6 +15,7 @@ import yaml
 
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
 from benchmarks.publish import artefact, keep
+from benchmarks.publish.__main__ import main
 from benchmarks.readings import RESULTS_SCHEMA
 from pipeline import params as params_module
 from pipeline.errors import UserError
@@ -24,8 +25,8 @@ from pipeline.manifest import write_table
 from .conftest import PHOTOGRAPHS, values
 
 PLACES = """\
-# photographs lie in /home/me/pictures/2k, say FACES=/path/to/them
-path: /home/me/my photos/photos2k
+# photographs lie in /data/me/pictures/2k, say FACES=/path/to/them
+path: /data/me/my photos/photos2k
 identities: ../identity.txt
 command: [python, /opt/tools/make.py, --out=/tmp/there/]
 url: https://example.com/a/b
@@ -115,7 +116,9 @@ def run(built, tmp_path, monkeypatch):
     """A finished run in a folder of its own, whose photographs lie at absolute paths."""
     monkeypatch.chdir(tmp_path)
     photographs = {n: c | {"path": f"{tmp_path}/at home/{n}"} for n, c in PHOTOGRAPHS.items()}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values(photographs=photographs)))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(values(photographs=photographs), sort_keys=False)
+    )
     _, results, comparisons = built
     audit = pd.DataFrame(
         [("broken", "near", 0.0, f"{tmp_path}/near/1.jpg is no picture", None)],
@@ -172,3 +175,24 @@ def test_to_keep_again_replaces_the_folder_and_a_failure_leaves_it(run):
         keep.keep(params, results, "d" * 40, "small")
     assert artefact.read("small").provenance["commit"] == "e" * 40
     assert [path.name for path in artefact.FOLDER.iterdir()] == ["small"]
+
+
+def test_the_commands_compare_a_run_with_what_is_kept_and_render_it(run, capsys):
+    here, params, results = run
+    keep.keep(params, results, "f" * 40, "small")
+    main(["compare"])
+    assert "within the tolerance" in capsys.readouterr().out
+    other = results.assign(recall=results["recall"] + 0.01)
+    table = pa.Table.from_pandas(other, RESULTS_SCHEMA, preserve_index=False)
+    write_table(keep.RESULTS, table)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "--tolerance", "0.02"])  # more than those that draw nothing may
+    assert ended.value.code == 1 and "0.0100 (" in capsys.readouterr().out
+    (here / "README.md").write_text(
+        "<!-- results:small:verdict:start -->\n<!-- results:small:verdict:end -->\n"
+    )
+    main(["render"])
+    assert "A simpler rival beats `deepfd`" in (here / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        main(["keep"])
+    assert "expected a clone" in capsys.readouterr().err
