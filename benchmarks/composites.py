@@ -23,6 +23,8 @@ from pipeline.seeds import seed_for
 
 # Names of what is put into what; the last is the control.
 FAKE_IN, REAL_IN, CONTROL = "fake_in_photograph", "photograph_in_fake", "photograph_in_photograph"
+# The control's hosts as they were, with its regions: what the place alone gives.
+UNTOUCHED = "untouched_photograph"
 REGIONS = ("eyes", "mouth", "half", "ellipse")
 SEAMS = ("feathered", "poisson")
 # Width of a feathered seam: standard deviation of the blurred mask, as a fraction of the side.

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks import scores
-from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, Composite, composites
+from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, SEAMS, UNTOUCHED, Composite, composites
 from benchmarks.fit import seeds_of
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
@@ -52,7 +52,7 @@ from pipeline.seeds import seed_for
 OUT = Path("benchmarks/localisation.parquet")
 METHOD = "deepfd"
 # Hosts of a kind and generator; each is put together 8 times (regions x seams).
-HOSTS = 24
+HOSTS = 8
 ALL = "all"
 MAPS = ("evidence", "evidence_smoothed", "grad_cam", "centre", "random")
 # Standard deviation of the smoothing, as a fraction of the side: about half an eye.
@@ -298,6 +298,10 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         return [replace(one, pixels=finished(one.pixels, params.faces.finish)) for one in made]
 
     control = finish(composites(CONTROL, hosts, photographs, framing, params.seed))
+    host_of = dict(zip(hosts.ids.tolist(), hosts.pixels, strict=True))
+    untouched = [
+        replace(one, pixels=host_of[one.pair], seam=NONE) for one in control if one.seam == SEAMS[0]
+    ]
     made: dict[str, dict[str, list[Composite]]] = {}
     for name in tqdm(params.generators, desc="composites", unit=" generators"):
         fakes = some(test.subset(test.generators == name), HOSTS, params.seed, name)
@@ -313,7 +317,7 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         named = params.generators if held_out == NONE else (held_out,)
         groups = [(name, kind, some_) for name in named for kind, some_ in made[name].items()]
         if control:
-            groups.append(("", CONTROL, control))
+            groups += [("", CONTROL, control), ("", UNTOUCHED, untouched)]
         fits = list(load_detectors(params, held_out))
         for name, kind, pictures in groups:
             table = pd.concat(
@@ -337,7 +341,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         left out a generator.
     """
     whole = table[(table["region"] == ALL) & (table["seam"] == ALL)]
-    control = whole["composite"] == CONTROL
+    control = whole["composite"].isin([CONTROL, UNTOUCHED])
     whole = whole[~control | (whole["held_out"] != NONE)]
     groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
     keys = ["seen", "composite", "map"]

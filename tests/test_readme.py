@@ -254,7 +254,7 @@ def _detect(clone: Clone, command: str) -> None:
         assert any((clone.folder / made).iterdir())
 
 
-@does(r"make (help|lint)|dvc (metrics|plots|params|dag|status) .*|python -m pipeline\.operate\.profile --.*")
+@does(r"make (help|lint)|dvc (metrics|plots) .*|python -m pipeline\.operate\.profile --.*")
 def _plain(clone: Clone, command: str) -> None:
     """Run it: it ends well and says something."""
     assert clone.run(command, 120).strip()

@@ -7,13 +7,20 @@ import pandas as pd
 import pytest
 
 import deepfd
-from deepfd import hub, shipped
+from deepfd import faces, hub, shipped
 from deepfd.predict import Predictor
+from pipeline import manifest
 
 READS = {
     "fit": {"n": 30, "counts": {"dcgan": {"train": 14}, "real:orl": {"train": 16}}},
     "threshold": {"n": 4, "counts": {"dcgan": {"valid": 2}, "real:orl": {"valid": 2}}},
 }
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """No manifests of the repository: what is shipped is a function of what the test says."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -119,6 +126,21 @@ def test_shipping_puts_a_model_into_the_package(folder, tmp_path, results, monke
     hub.main(arguments)  # over what is there
     assert deepfd.load("orl").name == "shipped:orl"
     assert [path.name for path in (tmp_path / "package").iterdir()] == ["orl"]
+
+
+def test_how_faces_were_framed_is_measured_on_the_training_photographs(
+    folder, tmp_path, picture, monkeypatch
+):
+    rows = manifest.rows_of(
+        np.stack([picture] * 3), ids=["a", "b", "c"], splits=["train", "train", "test"],
+        generator="real:orl", family="real", spec="", seeds=[None] * 3, identities=[None] * 3,
+    )  # fmt: skip
+    manifest.write_part(manifest.part_path(tmp_path / "data/manifests/real_orl", 0), rows)
+    given = []
+    monkeypatch.setattr(faces, "framing_of", lambda pixels: given.append(pixels) or (0, 0, 1, 1))
+    hub.ship(folder, tmp_path / "shipped")
+    assert given[0].shape == (2, 32, 32, 3)
+    assert deepfd.load(tmp_path / "shipped").detector.about["framing"] == [0, 0, 1, 1]
 
 
 def test_a_model_that_cannot_be_read_ships_nothing(tmp_path, capsys):
