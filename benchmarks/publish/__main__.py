@@ -1,0 +1,70 @@
+"""Command line: `python -m benchmarks.publish keep | render | compare`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import yaml
+
+from benchmarks import readings
+from benchmarks.publish import artefact, compare, keep, render
+from pipeline.errors import one_line
+from pipeline.params import PATH, parse
+from pipeline.params import load as load_params
+
+TOLERANCE = (
+    f"of learned methods' rates, 0 to 1 (default {compare.TOLERANCE[compare.LEARNED]}); those "
+    f"that draw nothing have {compare.TOLERANCE[compare.FIXED]}"
+)
+
+
+def _keep(args: argparse.Namespace) -> None:
+    params, results = load_params(), readings.read()
+    at = keep.commit()
+    keep.checked(params, results)
+    folder = keep.keep(params, results, at, args.name or params.profile)
+    print(f"kept: {folder}, {len(results)} rows, commit {at[:12]}", file=sys.stderr)
+
+
+def _render(args: argparse.Namespace) -> None:
+    for path in (written := render.render()):
+        print(f"written: {path}", file=sys.stderr)
+    if not written:
+        print("nothing to write: the documents say what is kept", file=sys.stderr)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    results = readings.read()
+    portable = parse(yaml.safe_load(keep.portable_params(PATH.read_text(encoding="utf-8"))))
+    made = artefact.read(args.name or portable.profile)
+    limits = {} if args.tolerance is None else {compare.LEARNED: args.tolerance}
+    text, holds = compare.report(results, portable, made, limits)
+    print(text)
+    if not holds:
+        raise SystemExit(1)
+
+
+@one_line
+def main(argv: list[str] | None = None) -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="benchmarks.publish", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="keep | render | compare")
+    helps = {
+        "keep": "copy the results of this run to docs/results/<profile>/",
+        "render": "rewrite the blocks of README.md and docs/*.md, and the pictures",
+        "compare": "print how far this run's results are from the kept ones; exit code 1 beyond",
+    }
+    for name, function in (("keep", _keep), ("render", _render), ("compare", _compare)):
+        command = commands.add_parser(name, help=helps[name], description=helps[name])
+        command.set_defaults(function=function)
+        if name != "render":
+            command.add_argument("--name", help="folder in docs/results (default: the profile)")
+        if name == "compare":
+            command.add_argument("--tolerance", type=float, help=TOLERANCE)
+    args = parser.parse_args(argv)
+    args.function(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""How far the results of this run are from the kept ones.
+
+Floats differ between machines, and a training carries a difference on: a learned method's rates
+may lie a few points apart, while a method that draws nothing gives almost the same everywhere. What
+is judged are the rates that the documents show, of rows that sum up all seeds; other metrics and
+single seeds are printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.metrics import METRICS
+from benchmarks.publish.artefact import Kept, params_digest
+from benchmarks.scores import ALL_SEEDS
+from pipeline.params import Params
+
+KEYS = ["method", "held_out", "generator", "perturbation", "seed"]
+JUDGED = ("recall", "fpr", "auc")
+LEARNED, FIXED = "learned methods", "methods that draw nothing"
+TOLERANCE = {LEARNED: 0.05, FIXED: 0.001}
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The largest difference of a metric.
+
+    Attributes:
+        metric: its name.
+        kind: `LEARNED` or `FIXED`.
+        judged: whether it decides.
+        difference: absolute; infinite where only one of the two has a value; NaN without a row.
+        here: the value in this run.
+        kept: the value that is kept.
+        where: method, held-out, generator and perturbation.
+    """
+
+    metric: str
+    kind: str
+    judged: bool
+    difference: float
+    here: float = float("nan")
+    kept: float = float("nan")
+    where: str = ""
+
+    def line(self) -> str:
+        """Write it as a line."""
+        if np.isnan(self.difference):
+            return f"  {self.metric:20} no row"
+        mark = "" if self.judged else " (not judged)"
+        return (
+            f"  {self.metric:20} {self.difference:.4f}  {self.here:.4f} here, {self.kept:.4f} "
+            f"kept: {self.where}{mark}"
+        )
+
+
+def differences(here: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return the absolute differences of every metric, by row that both have.
+
+    Returns:
+        indexed by `KEYS`; a column per metric, 0 where neither has a value and infinite where one
+        alone has, and `fixed`, whether the method draws nothing.
+    """
+    a, b = here.set_index(KEYS), kept.set_index(KEYS)
+    both = b.index[b.index.isin(a.index)]
+    one, other = a.loc[both, list(METRICS)], b.loc[both, list(METRICS)]
+    gap = (one - other).abs().where(one.notna() == other.notna(), np.inf)
+    gap = gap.where(one.notna() | other.notna(), 0.0)
+    return gap.assign(fixed=b.loc[both, "training_variance"] == "none")
+
+
+def alone(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    """Name the rows that `a` has and `b` has not."""
+    missing = a.set_index(KEYS).index.difference(b.set_index(KEYS).index, sort=False)
+    return [", ".join(map(str, key)) for key in missing]
+
+
+def largest(here: pd.DataFrame, kept: pd.DataFrame) -> list[Largest]:
+    """Find the largest difference of each metric, apart for what draws and what does not."""
+    gaps = differences(here, kept)
+    a, b = here.set_index(KEYS), kept.set_index(KEYS)
+    found = []
+    for kind in (LEARNED, FIXED):
+        mine = gaps[gaps["fixed"] == (kind == FIXED)]
+        sums = mine[mine.index.get_level_values("seed") == ALL_SEEDS]
+        for metric in METRICS:
+            if sums.empty:
+                found.append(Largest(metric, kind, metric in JUDGED, float("nan")))
+                continue
+            key: Any = sums[metric].idxmax()
+            found.append(
+                Largest(
+                    metric, kind, metric in JUDGED, float(sums.loc[key, metric]),
+                    float(a.loc[key, metric]), float(b.loc[key, metric]),
+                    f"{key[0]}, {key[1]} held out, on {key[2]}, perturbation {key[3]}",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _others(here: pd.DataFrame, kept: pd.DataFrame, params: Params, made: Kept) -> list[str]:
+    """Say what else is not the same: values of params.yaml, images, code."""
+    lines = []
+    if params_digest(params) != made.provenance["params_sha256"]:
+        one, other = (each.model_dump(mode="json") for each in (params, made.params))
+        odd = ", ".join(key for key in one if one[key] != other[key])
+        lines.append(f"params.yaml is another than the kept one: {odd}")
+    if set(here["data"]) != set(kept["data"]):
+        lines.append("the images are not the same to the bit")
+    codes = (dict(each.groupby("method")["code"].first()) for each in (here, kept))
+    one, other = codes
+    if odd := [method for method in one if method in other and one[method] != other[method]]:
+        lines.append(f"other code or libraries fitted {', '.join(odd)}")
+    return lines
+
+
+def report(
+    here: pd.DataFrame, params: Params, made: Kept, tolerance: dict[str, float] | None = None
+) -> tuple[str, bool]:
+    """Compare, and say whether all is within the tolerance.
+
+    Args:
+        here: rows of this run's results.parquet.
+        params: this run's, without places (`keep.portable_params`).
+        made: what is kept.
+        tolerance: by kind of method; `TOLERANCE` by default.
+    """
+    limits = TOLERANCE | (tolerance or {})
+    found = largest(here, made.results)
+    lines = [f"compared with {made.name}, commit {made.provenance['commit'][:12]}"]
+    lines += _others(here, made.results, params, made)
+    holds = True
+    gaps = differences(here, made.results)
+    for kind in (LEARNED, FIXED):
+        lines.append(f"{kind}, all seeds together, largest difference (tolerance {limits[kind]}):")
+        mine = [each for each in found if each.kind == kind]
+        lines += [each.line() for each in sorted(mine, key=lambda each: not each.judged)]
+        holds &= not any(each.judged and each.difference > limits[kind] for each in mine)
+        single = gaps[(gaps["fixed"] == (kind == FIXED))]
+        single = single[single.index.get_level_values("seed") != ALL_SEEDS][list(JUDGED)]
+        if len(single):
+            values = ", ".join(f"{metric} {single[metric].max():.4f}" for metric in JUDGED)
+            lines.append(f"  single seeds (not judged): {values}")
+    for title, rows in (
+        ("kept, and not here", alone(made.results, here)),
+        ("here, and not kept", alone(here, made.results)),
+    ):
+        holds &= not rows
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        lines.append(
+            f"rows {title}: {len(rows)}" + (f" ({'; '.join(rows[:5])}{more})" * bool(rows))
+        )
+    judged = [each for each in found if each.judged and not np.isnan(each.difference)]
+    if judged:
+        top = max(judged, key=lambda each: each.difference)
+        lines.append(f"largest of {', '.join(JUDGED)}: {top.difference:.4f} ({top.where})")
+    lines.append("within the tolerance" if holds else "BEYOND the tolerance")
+    return "\n".join(lines), holds

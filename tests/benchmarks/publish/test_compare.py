@@ -1,0 +1,80 @@
+"""How far one run is from another: within the tolerance or beyond, and where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.publish import artefact, compare
+
+
+def moved(results, method, metric, by, seed=-1):
+    """Results with one cell moved."""
+    rows = results.copy()
+    cell = (
+        (rows["method"] == method)
+        & (rows["held_out"] == "a")
+        & (rows["generator"] == "a")
+        & (rows["seed"] == seed)
+    )
+    assert cell.sum() == 1
+    rows.loc[cell, metric] += by
+    return rows
+
+
+def test_the_same_results_do_not_differ(kept):
+    text, holds = compare.report(kept.results, kept.params, kept)
+    assert holds and "largest of recall, fpr, auc: 0.0000" in text
+    assert "another than the kept one" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "by", "tolerance", "expected"),
+    [
+        ("plain", 0.04, {}, True), ("plain", -0.06, {}, False),
+        ("plain", -0.06, {compare.LEARNED: 0.1}, True),
+        ("dct", 0.0005, {}, True), ("dct", 0.002, {}, False),
+        ("dct", 0.002, {compare.LEARNED: 0.1}, False),
+    ],
+)  # fmt: skip
+def test_learned_methods_may_differ_more_than_those_that_draw_nothing(
+    kept, method, by, tolerance, expected
+):
+    here = moved(kept.results, method, "recall", by)
+    text, holds = compare.report(here, kept.params, kept, tolerance)
+    assert holds is expected
+    assert f"largest of recall, fpr, auc: {abs(by):.4f} ({method}, a held out, on a" in text
+
+
+def test_single_seeds_and_other_metrics_are_printed_and_do_not_decide(kept):
+    here = moved(kept.results, "plain", "auc", 0.3, seed=1)
+    text, holds = compare.report(here, kept.params, kept)
+    assert holds and "auc 0.3000" in text
+    here = moved(kept.results, "dct", "brier", 0.25)
+    text, holds = compare.report(here, kept.params, kept)
+    assert holds and "brier                0.2500" in text
+
+
+def test_a_value_that_one_of_them_lacks_is_beyond_any_tolerance(kept):
+    here = moved(kept.results, "dct", "auc", np.nan)
+    text, holds = compare.report(here, kept.params, kept, dict.fromkeys(compare.TOLERANCE, 1.0))
+    assert not holds and "BEYOND" in text
+
+
+def test_rows_of_one_alone_are_named(kept):
+    rows = kept.results
+    fewer = rows[rows["held_out"] != "real:near"]
+    text, holds = compare.report(fewer, kept.params, kept)
+    assert not holds and "rows kept, and not here: 56 (deepfd, real:near, a" in text
+    changed = artefact.Kept(kept.name, kept.params, fewer, kept.comparisons, kept.provenance)
+    text, holds = compare.report(rows, kept.params, changed)
+    assert not holds and "rows here, and not kept: 56" in text
+
+
+def test_other_params_images_and_code_are_told(kept):
+    params = kept.params.model_copy(update={"seed": 1})
+    here = kept.results.assign(data="e")
+    here.loc[here["method"] == "dct", "code"] = "new"
+    text, holds = compare.report(here, params, kept)
+    assert holds and "another than the kept one: seed" in text
+    assert "not the same to the bit" in text and "fitted dct" in text
