@@ -30,6 +30,7 @@ BESIDE = ("threshold.json", "reads.json")
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 # The method whose figures stand in the card, if the model does not name its own.
 METHOD = "deepfd"
+CARD = "README.md"  # of a model, as the Hub shows it
 
 
 class OnHub(
@@ -166,8 +167,15 @@ def framing(model: Path, folder: Path = MANIFESTS) -> tuple[float, float, float,
     return faces.framing_of(np.concatenate(parts)) if parts else None
 
 
-def ship(model: Path, target: Path, results: Path = RESULTS) -> None:
+def ship(model: Path, target: Path, results: Path = RESULTS, terms: str | None = None) -> None:
     """Write a fitted detector's folder as others get it; `target` appears whole or not at all.
+
+    Args:
+        model: as `models/deepfd/none/0`.
+        target: the folder to write.
+        results: where the card's figures come from.
+        terms: of the photographs it was trained on, where they bind the weights; the card's licence
+            is then not MIT.
 
     Raises:
         UserError: the model cannot be read.
@@ -182,7 +190,12 @@ def ship(model: Path, target: Path, results: Path = RESULTS) -> None:
     fresh = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        predictor.save_pretrained(fresh, model_card_kwargs={"figures": figures(results, method)})
+        kwargs = {"figures": figures(results, method), "terms": terms}
+        predictor.save_pretrained(fresh, model_card_kwargs=kwargs)
+        if terms:
+            card = ModelCard.load(fresh / CARD)
+            card.data.license = "other"
+            card.save(fresh / CARD)
         swap_in(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -195,8 +208,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="a fitted detector, as models/deepfd/none/0")
     parser.add_argument("target", type=Path, help="the folder to write, as deepfd/models/orl")
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--terms", help="terms of the training photographs that bind the weights")
     options = parser.parse_args(arguments)
-    ship(options.model, options.target, options.results)
+    ship(options.model, options.target, options.results, options.terms)
 
 
 if __name__ == "__main__":

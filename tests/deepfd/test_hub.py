@@ -128,6 +128,17 @@ def test_shipping_puts_a_model_into_the_package(folder, tmp_path, results, monke
     assert [path.name for path in (tmp_path / "package").iterdir()] == ["orl"]
 
 
+def test_terms_of_the_photographs_take_the_place_of_the_licence(folder, tmp_path, results):
+    arguments = [str(folder), str(tmp_path / "one"), "--results", str(results)]
+    hub.main([*arguments, "--terms", "non-commercial research only"])
+    card = (tmp_path / "one/README.md").read_text()
+    assert "license: other" in card and "license: mit" not in card
+    assert "**Terms:** non-commercial research only" in card
+    hub.main(arguments)
+    card = (tmp_path / "one/README.md").read_text()
+    assert "license: mit" in card and "Terms" not in card
+
+
 def test_how_faces_were_framed_is_measured_on_the_training_photographs(
     folder, tmp_path, picture, monkeypatch
 ):

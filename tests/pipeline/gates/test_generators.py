@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from planting import SIZE, failed, pixels_of, replace, replant, without_probes
 
-from pipeline import manifest
-from pipeline.params import Params
+from pipeline import audit, manifest
+from pipeline.gates.gate import SOFT
+from pipeline.params import Params, parse
 
 
 def test_a_constant_image_is_caught(clean: Path, params: Params):
@@ -30,6 +31,18 @@ def test_collapse_is_caught(clean: Path, params: Params):
 
     replant(clean, "a", fault)
     assert ("collapse", "a") in failed(without_probes(params, clean))
+
+
+def test_collapse_only_warns_where_nothing_is_trained_on_the_generator(
+    clean: Path, params: Params, monkeypatch
+):
+    monkeypatch.setattr(audit, "leak_gates", lambda *_: [])  # most of the time, and not asked for
+    replant(clean, "c", lambda found: [replace(row, pixels_of(found[0])) for row in found])
+    assert ("collapse", "c") in failed(audit.audit_data(params, clean))
+    values = params.model_dump(mode="json", exclude_defaults=True)
+    values["generators"]["c"]["use"] = "test"
+    gates = audit.audit_data(parse(values), clean)
+    assert ("collapse", "c") in failed(gates, SOFT) - failed(gates)
 
 
 def test_copies_of_training_photographs_are_caught(clean: Path, params: Params):
