@@ -299,7 +299,7 @@ def generate_and_train(
     Args:
         rounds: how many rounds to run; one that was cut short is finished first and counts.
         images_per_round: images that a round adds per generator; 0 only brings all up to date.
-        generators: those that grow; all by default, the others keep their number.
+        generators: those that grow, by default all that are trained on; the others keep theirs.
         methods: detectors to fit; all by default. The matrix needs all, so with fewer the round
             stays open until a run with all of them.
         push: push to the DVC remote, where one is set.
@@ -375,5 +375,5 @@ def _next_round(step: int, generators: Names | None) -> int:
     if is_open:
         get_run_logger().info("Round %d is not finished: going on with it", run.round)
     elif step:
-        run = growth.grow(step, generators or list(run.generators))
+        run = growth.grow(step, generators or run.train_generators)
     return run.round
