@@ -98,6 +98,11 @@ def stale(root: Path = Path()) -> dict[Path, str]:
     return {path: text for path, text in fresh.items() if text != found[path]}
 
 
+def pictured(folder: Path) -> list[str]:
+    """Name the kept results that have a picture: all but ablations, which are a table."""
+    return [name for name in artefact.names(folder) if not name.endswith(f"-{ABLATION}")]
+
+
 def render(root: Path = Path()) -> list[Path]:
     """Rewrite the documents and the pictures; returns what has changed."""
     changed = stale(root)
@@ -105,7 +110,7 @@ def render(root: Path = Path()) -> list[Path]:
         write_atomic(path, text.encode())
     written = list(changed)
     read = reader(root / artefact.FOLDER)
-    for name in artefact.names(root / artefact.FOLDER):
+    for name in pictured(root / artefact.FOLDER):
         path, fresh = root / DOCS / f"matrix-{name}.png", picture.png(read(name))
         if not path.is_file() or path.read_bytes() != fresh:
             write_atomic(path, fresh)

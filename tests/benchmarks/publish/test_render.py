@@ -23,7 +23,7 @@ def test_the_documents_of_this_repository_say_what_is_kept():
     """Where this fails: python -m benchmarks.publish render."""
     stale = render.stale(ROOT)
     assert not stale, f"not what docs/results says: {', '.join(map(str, stale))}"
-    for name in artefact.names(ROOT / artefact.FOLDER):
+    for name in render.pictured(ROOT / artefact.FOLDER):
         assert (ROOT / render.DOCS / f"matrix-{name}.png").is_file()
 
 
