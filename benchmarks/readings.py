@@ -151,8 +151,8 @@ def keeps_to_rule(results: pd.DataFrame, params: Params) -> pd.Series:
 def ranking(results: pd.DataFrame, params: Params) -> pd.DataFrame:
     """Sort the methods: those that keep to their false-positive rate first, then by mean recall.
 
-    A method that calls everything fake catches every fake; it must not win. Of those whose recall is
-    written alike (in whole percent) the one that accuses fewer photographs comes first.
+    A method that calls everything fake catches every fake; it must not win. Of those whose recall
+    is written alike (in whole percent) the one that accuses fewer photographs comes first.
 
     Returns:
         `recall`, `auc`, `fpr` (means over held-out generators) and `keeps`, by method.

@@ -18,6 +18,8 @@ from pipeline.gates.traces import Traces
 # pixel mostly in 32 to 42. `audit.near_bits` lies between.
 BITS = 256  # of images.perceptual_hash
 CHUNK = 1024
+# Images of a source that are compared each with each for how often they repeat.
+MOST = 4096
 
 
 def closest(
@@ -51,9 +53,24 @@ def bits_apart(products: np.ndarray) -> np.ndarray:
 
 
 def repeated(hashes: np.ndarray, audit: Audit, count: int) -> float:
-    """Return the share of images with a near-duplicate among `count` of them, evenly picked."""
-    picked = hashes[np.linspace(0, len(hashes) - 1, min(count, len(hashes))).astype(int)]
-    return float((bits_apart(closest(picked, picked, skip_self=True)[0]) <= audit.near_bits).mean())
+    """Return the share of images with a near-duplicate among `count` of them, picked at random.
+
+    It is the mean over all picks, by the hypergeometric distribution: the share of a single pick
+    moves by points, which would let a growing generator through in one round and not in the next.
+    Of more than `MOST` images, so many are looked at, evenly picked.
+    """
+    hashes = hashes[np.linspace(0, len(hashes) - 1, min(MOST, len(hashes))).astype(int)]
+    others, picked = len(hashes) - 1, min(count, len(hashes)) - 1
+    if others < 1 or picked < 1:
+        return 0.0
+    near = np.empty(len(hashes), np.int64)
+    for start in range(0, len(hashes), CHUNK):
+        apart = bits_apart(hashes[start : start + CHUNK] @ hashes.T)
+        near[start : start + CHUNK] = (apart <= audit.near_bits).sum(axis=1) - 1  # not itself
+    # P(none of d near ones is picked): product over j < d of (others - picked - j) / (others - j)
+    factors = (others - picked - np.arange(near.max())) / (others - np.arange(near.max()))
+    spared = np.concatenate([[1.0], np.cumprod(np.maximum(factors, 0.0))])
+    return float((1 - spared[near]).mean())
 
 
 def split_gates(found: Mapping[str, Traces], real: Traces, audit: Audit) -> Iterator[Gate]:

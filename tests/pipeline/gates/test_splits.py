@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from planting import (
     PERSONS,
     PHOTOGRAPHS,
@@ -20,6 +21,8 @@ from planting import (
 )
 
 from pipeline import images, manifest
+from pipeline.gates import splits
+from pipeline.gates.options import Audit
 from pipeline.params import Params, parse
 
 
@@ -80,3 +83,21 @@ def test_near_duplicate_fakes_across_splits_are_caught(clean: Path, params: Para
 
     replant(clean, "c", fault)
     assert {("near_duplicate", "c"), ("collapse", "c")} == failed(without_probes(params, clean))
+
+
+def test_the_share_of_repeated_images_is_the_mean_over_all_picks():
+    draw = np.random.default_rng(0)
+    hashes = np.sign(draw.normal(size=(40, splits.BITS))).astype(np.float32)
+    hashes[1:13:2] = hashes[:12:2]  # six pairs
+    hashes[20] = hashes[21] = hashes[0]  # and two more of the first
+    audit = Audit()
+
+    def of_one_pick(count):
+        picked = hashes[draw.choice(40, count, replace=False)]
+        best, _ = splits.closest(picked, picked, skip_self=True)
+        return (splits.bits_apart(best) <= audit.near_bits).mean()
+
+    for count in (40, 20, 5):
+        mean = np.mean([of_one_pick(count) for _ in range(2000)])
+        assert splits.repeated(hashes, audit, count) == pytest.approx(mean, abs=0.01)
+    assert splits.repeated(hashes[:1], audit, 40) == 0
