@@ -23,6 +23,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ from benchmarks import workers
 from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
-from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, model_path, scores_path
+from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, scores_path
 from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd import calibrate
 from deepfd.options import Learned
 from pipeline import folds
-from pipeline.code import digest_of_method as code_digest
+from pipeline.code import digest_of_method
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Corpus, Fold, Images, file_name
 from pipeline.manifest import write_atomic, write_table
@@ -119,7 +120,7 @@ def fit_seed(
     """  # fmt: skip
     start = time.perf_counter()
     model = fit_model(params, name, held_out, seed, fold)
-    timing = {"seconds": round(time.perf_counter() - start, 2), "device": device()}
+    timing = {"seconds": round(time.perf_counter() - start, 4), "device": device()}
     model.crop, model.finish = params.crop_of(held_out), params.faces.finish
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
@@ -187,33 +188,25 @@ def score_rows(
     )
 
 
-def run(params: Params, name: str, held_out: str, data: str, corpus: Corpus | None = None) -> None:
-    """Fit every seed of a fold that is missing or out of date, then gather the scores.
+class Run:
+    """One method on any number of folds: images are decoded once, where they are needed.
 
     Args:
         params: the checked params.yaml.
         name: an entry of `methods`.
-        held_out: one of `params.folds()`.
         data: digest of the data (`folds.data_digest`).
-        corpus: all images, where they are decoded already.
 
     Raises:
-        UserError: unknown names, or what loading, fitting and scoring raise.
+        UserError: an unknown name; the methods raise what loading, fitting and scoring raise.
     """
-    Run(params, name, data, corpus).fold(held_out)
 
-
-class Run:
-    """One method on any number of folds: images are decoded once, where they are needed."""
-
-    def __init__(self, params: Params, name: str, data: str, corpus: Corpus | None = None) -> None:
+    def __init__(self, params: Params, name: str, data: str) -> None:
         if name not in params.methods:
             raise UserError(
                 f"method {name!r} is unknown; expected one of {', '.join(params.methods)}"
             )
         self.params, self.name = params, name
         self.seeds = seeds_of(params, name)
-        self._corpus = corpus
         self.options = params.methods[name]
         self.base = {
             "method": name,
@@ -222,15 +215,17 @@ class Run:
             "base_seed": params.seed,
             "threshold": params.matrix.threshold.model_dump(mode="json"),
             "data": data,
-            "code": code_digest(self.options.method),
+            "code": digest_of_method(self.options.method),
         }
 
-    @property
+    @cached_property
     def corpus(self) -> Corpus:
         """Every image of the run."""
-        if self._corpus is None:
-            self._corpus = folds.load(self.params)
-        return self._corpus
+        return folds.load(self.params)
+
+    def home(self, held_out: str) -> Path:
+        """Folder of a fold's detectors, one a seed."""
+        return MODELS / self.name / file_name(held_out)
 
     def recipe(self, held_out: str, seed: int) -> dict[str, Any]:
         """Return all that the detector of a fold and seed is a function of."""
@@ -238,7 +233,7 @@ class Run:
 
     def missing(self, held_out: str) -> list[int]:
         """Seeds of a fold that are not there, or of another recipe."""
-        home = model_path(self.name, held_out, 0).parent
+        home = self.home(held_out)
         return [s for s in self.seeds if not _is_done(home / str(s), self.recipe(held_out, s))]
 
     def fit(self, held_out: str, seed: int, fold: Fold | None = None) -> Method:
@@ -246,7 +241,7 @@ class Run:
         fold = fold or self.corpus.fold(held_out)
         if not IS_MAIN:
             return fit_model(self.params, self.name, held_out, seed, fold)
-        start, home = time.perf_counter(), model_path(self.name, held_out, 0).parent
+        start, home = time.perf_counter(), self.home(held_out)
         place = home / f".{seed}.tmp"
         shutil.rmtree(place, ignore_errors=True)
         recipe = self.recipe(held_out, seed)
@@ -275,18 +270,19 @@ class Run:
     def ahead(self, held_outs: Sequence[str]) -> None:
         """Fit what is missing of several folds side by side (`benchmarks.workers`)."""
         tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
-        several = min(len(tasks), workers.count())
-        if several < 2:
+        several = workers.count()
+        # One that is left over by a kill is fitted as its neighbours were: on one thread.
+        if not tasks or several < 2:
             return
         corpus = self.corpus  # decoded before the fork, and shared by it
         prepare = getattr(load_method(self.options.method), "prepare", None)
         if prepare:
             prepare(corpus, self.options, self.params.faces.finish)
-        workers.each(self.fit, tasks, several, self.name)
+        workers.each(self.fit, tasks, min(len(tasks), several), self.name)
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
         """Score what is not scored yet, remove seeds that are not asked for, write the scores."""
-        home = model_path(self.name, held_out, 0).parent
+        home = self.home(held_out)
         self._perturbed(held_out, home, fold, models)
         for other in home.iterdir():
             if other.name not in map(str, self.seeds):

@@ -11,12 +11,14 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from pipeline.errors import UserError
@@ -31,6 +33,9 @@ _stopped: Event | None = None
 def count() -> int:
     """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
 
+    torch is not asked: a process that has used a GPU cannot be forked, and a method on fixed
+    features does without torch.
+
     Raises:
         UserError: DEEPFD_WORKERS is no number.
     """
@@ -41,10 +46,7 @@ def count() -> int:
         return int(wanted)
     if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
         return 1
-    import torch
-
-    # (torch.cuda is not asked: a process that has used a GPU cannot be forked.)
-    if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
+    if Path("/proc/driver/nvidia/version").exists():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
@@ -53,9 +55,9 @@ def _set_up(function: Callable[..., Any], stopped: Event) -> None:
     """Set a worker up: one thread, and it ends with the process that forked it."""
     global _function, _stopped
     _function, _stopped = function, stopped
-    import torch
-
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # forked with the method that needs it
+        torch.set_num_threads(1)
+    threadpool_limits(1)  # those of NumPy and scikit-learn
     with contextlib.suppress(OSError, AttributeError):  # Linux alone can
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from pydantic import TypeAdapter
 
 from benchmarks import fit, matrix, workers
@@ -24,6 +27,8 @@ from pipeline.seeds import seed_for
 
 SECONDS = 60
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def project(small_profile, tmp_path, monkeypatch):
@@ -33,7 +38,7 @@ def project(small_profile, tmp_path, monkeypatch):
 
 
 def run(params, method="spectrum", held_out="c", data="d"):
-    fit.run(params, method, held_out, data)
+    fit.Run(params, method, data).fold(held_out)
     return pq.read_table(fit.scores_path(method, held_out)).to_pandas()
 
 
@@ -171,7 +176,7 @@ def test_places_of_held_out_collections_and_pairs_are_tidied(small_profile, tmp_
     apart = together.model_copy(update={"fit": alone})
     # Places come from names alone: nothing needs to be fitted.
     for held_out in together.folds():
-        fit.model_path("spectrum", held_out, 0).mkdir(parents=True)
+        scores_files.model_path("spectrum", held_out, 0).mkdir(parents=True)
         path = fit.scores_path("spectrum", held_out)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -302,6 +307,37 @@ def test_two_workers_give_the_same_bytes_as_one_fit_after_the_other(
     assert ahead == {path: bytes for path, bytes in alone.items() if path.startswith("models")}
     seeds = len(fit.seeds_of(params, "one"))
     assert sum(path.endswith("recipe.json") for path in ahead) == len(held_outs) * seeds
+
+
+def test_a_seed_that_a_kill_left_over_is_fitted_as_its_neighbours_were(project, monkeypatch):
+    """In a worker, on one thread, though it is alone by then: the same bytes."""
+    methods = TypeAdapter(dict[str, Method]).validate_python({"one": {"method": "deepfd", **NET}})
+    params = with_seeds(project, 0, 1).model_copy(update={"methods": methods})
+    monkeypatch.setenv(workers.WORKERS, "2")
+    fit.Run(params, "one", "d").ahead(["c"])
+    undisturbed = made(fit.MODELS)
+    fit.shutil.rmtree(fit.MODELS / "one/c/1")
+    here = []
+    monkeypatch.setattr(fit, "fit_model", lambda *args, real=fit.fit_model: (
+        here.append((os.getpid(), torch.get_num_threads())), real(*args))[1])  # fmt: skip
+    fit.Run(params, "one", "d").ahead(["c"])
+    assert made(fit.MODELS) == undisturbed and not here  # nothing was fitted in this process
+
+
+def test_fixed_features_are_fitted_side_by_side_without_torch(small_profile, tmp_path):
+    params, _ = small_profile()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    code = (
+        "import sys; from benchmarks import fit, workers; from pipeline import folds, params\n"
+        "folds.main(); run = fit.Run(params.load(), 'spectrum', 'd'); run.ahead(['a', 'b'])\n"
+        "print(workers.count(), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), workers.WORKERS: "2"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert (tmp_path / "models/spectrum/b/0/recipe.json").is_file()
 
 
 def test_workers_are_as_many_as_asked_for_or_one(monkeypatch):

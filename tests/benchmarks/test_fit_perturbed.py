@@ -19,7 +19,8 @@ def project(small_profile, tmp_path, monkeypatch):
 
 
 def scores_of(params, *perturbations):
-    fit.run(params.model_copy(update={"perturbations": perturbations}), "spectrum", "c", "d")
+    run = params.model_copy(update={"perturbations": perturbations})
+    fit.Run(run, "spectrum", "d").fold("c")
     scores = pq.read_table(fit.scores_path("spectrum", "c")).to_pandas()
     return scores[scores["split"] == "test"].reset_index(drop=True)
 

@@ -45,7 +45,7 @@ def test_the_interval_of_the_auc_contains_one_half(name, small_profile, tmp_path
         method_sets={},
     )[0]
     for fold in run.folds():
-        fit.run(run, name, fold, "d")
+        fit.Run(run, name, "d").fold(fold)
     results, _ = matrix.build(run, scores.read(run))
     cells = left_out(whole(results))
     assert len(cells) == 3
