@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from benchmarks import workers
-from benchmarks.methods import load_method
+from benchmarks.methods import draws_nothing, load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, scores_path
@@ -60,7 +60,7 @@ def seeds_of(params: Params, name: str) -> tuple[int, ...]:
     """Seeds to fit method `name` with: its own or `fit.seeds`; one if it draws nothing."""
     options = params.methods[name]
     seeds = getattr(options, "seeds", None) or params.fit.seeds
-    return seeds[:1] if getattr(load_method(options.method), "deterministic", False) else seeds
+    return seeds[:1] if draws_nothing(load_method(options.method)) else seeds
 
 
 def device() -> str:

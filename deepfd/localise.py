@@ -21,8 +21,8 @@ def heat_maps(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     """Say for every pixel what speaks for "fake".
 
     D2's two channels are turned into the difference of the two logits, fake minus photograph, at
-    each place and enlarged (bilinear) to the picture. Places are as coarse as D1's last map: 3x3
-    for 64 pixels.
+    each place and enlarged (bilinear) to the picture. Places are as coarse as D1's last map, each
+    of whose blocks after the first halves it: 16x16 for 64 pixels with three.
 
     Args:
         detector: a fitted detector.

@@ -18,7 +18,7 @@ class Learned(Model):
 
     batch: Batch
     lr: PositiveFloat
-    # Number format of the maps; `auto` measures which is faster here (deepfd/precision.py).
+    # Number format of the maps; `auto` measures which is faster here (pipeline/precision.py).
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     # Seeds of this method where they are not those of `fit.seeds`.
     seeds: Seeds | None = None
@@ -38,9 +38,9 @@ class Faithful(Learned):
 class Treatment(Model):
     """What a share of the training pictures of both classes meets at random (deepfd/treatment.py).
 
-    The draw knows nothing of a picture's class but for softness, which photographs meet more often:
-    of two pictures too soft to be told apart the detector is then to lean to "photograph". With
-    `soft_photographs: null` both classes meet all of it alike.
+    The draw knows nothing of a picture's class but for softness, which by default photographs alone
+    meet: of two pictures too soft to be told apart the detector is then to lean to "photograph".
+    With `soft_photographs: null` both classes meet all of it alike.
     """
 
     # Share of the pictures of a batch that are treated ones.
@@ -55,41 +55,54 @@ class Treatment(Model):
     jpeg: Fraction = 0.5
 
 
-class DeepFD(Learned):
-    """D1 on a fixed residual front, trained on crops; the contrastive loss beside cross-entropy."""
+class OnCrops(Learned):
+    """A network on a fixed front, trained on random crops: what all of them are told."""
 
-    method: Literal["deepfd"]
     batch: Batch = 128
     lr: PositiveFloat = 0.003
     steps: PositiveInt
     weight_decay: NonNegativeFloat = 1e-3
+    # Side of the random crops it is trained on, in pixels; whole pictures where it is their size.
+    crop: Annotated[int, Field(ge=8)] = 16
+    treatment: Treatment | None = None
+    # The contrastive loss beside cross-entropy.
+    contrast: Literal["none", "margin", "supervised"]
+
+
+class ResidualNet(OnCrops):
+    """D1 of residual blocks (`deepfd.bodies.Residual`)."""
+
     front: FrontName = "highpass"
     # Channels of each residual block; from the second block on, each halves the map.
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (16, 32, 64)
     # Stride of the first convolution: 1 keeps the full resolution.
     stride: PositiveInt = 1
-    # Side of the random crops it is trained on, in pixels; whole pictures where it is their size.
-    crop: Annotated[int, Field(ge=8)] = 16
+
+
+class DeepFD(ResidualNet):
+    """D1 on a fixed residual front, trained on crops; the contrastive loss beside cross-entropy."""
+
+    method: Literal["deepfd"]
     # The contrastive loss on L2-normalised features: the paper's with a margin, or the supervised
     # contrastive one (Khosla et al. 2020), by this weight beside cross-entropy from the first step.
     contrast: Literal["none", "margin", "supervised"] = "supervised"
     contrast_weight: NonNegativeFloat = 0.1
     margin: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.1
-    treatment: Treatment | None = None
 
 
-class Plain(DeepFD):
+class Plain(ResidualNet):
     """The same network, steps, images and order; cross-entropy only."""
 
     method: Literal["plain"]
     contrast: Literal["none"] = "none"
 
 
-class Npr(Plain):
+class Npr(OnCrops):
     """Neighbouring pixel relationships and the first layers of ResNet-50, cross-entropy only."""
 
     method: Literal["npr"]
     front: Literal["npr"] = "npr"
     width: PositiveInt = 64
     crop: Annotated[int, Field(ge=8)] = 64
+    contrast: Literal["none"] = "none"

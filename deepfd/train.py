@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from deepfd import data, losses, parallel
 from deepfd.detector import Detector, Network, default_device
-from deepfd.options import DeepFD, Faithful, Learned
+from deepfd.options import Faithful, Learned, OnCrops
 from deepfd.treatment import treated
 from pipeline import precision
 from pipeline.errors import UserError
@@ -80,7 +80,7 @@ class CropLoss:
     """
 
     def __init__(
-        self, train: Images, options: DeepFD, seed: int, device: torch.device,
+        self, train: Images, options: OnCrops, seed: int, device: torch.device,
         finish: Jpeg | None = None,
     ) -> None:  # fmt: skip
         self.options, size = options, train.pixels.shape[1]
@@ -174,7 +174,7 @@ def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
 
 
 def crops_plan(
-    train: Images, options: DeepFD, seed: int, device: torch.device, network: Network,
+    train: Images, options: OnCrops, seed: int, device: torch.device, network: Network,
     finish: Jpeg | None = None,
 ) -> Plan:  # fmt: skip
     """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model."""

@@ -1,10 +1,12 @@
-"""Random treatment of training pictures: photographs and fakes meet the same, whatever their class.
+"""Random treatment of training pictures, so that no treatment is taken for a sign of a fake.
 
 A detector that saw sharp photographs of one collection and the fakes of young generators takes
 softness, JPEG and resampling for signs of a fake, and calls photographs of another origin fake. So
 copies of the training pictures of *both* classes are resized, blurred, sharpened and coded at
-random; a part of them is made soft, as photographs are that were small, enlarged and compressed.
-The draw of a copy depends on the image's id and the number of the copy alone.
+random, whatever their class. One step is not the same for both unless it is asked for: by default
+only photographs are made soft, as those are that were small, enlarged and compressed
+(`deepfd.options.Treatment`). The draw of a copy depends on the image's id, its class and the number
+of the copy alone.
 """
 
 from __future__ import annotations

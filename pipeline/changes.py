@@ -1,7 +1,6 @@
 """What can happen to a picture between its making and a detector, as functions of Pillow images.
 
-`benchmarks.perturb` lays them on test images, `deepfd.treatment` on training images of both classes
-alike.
+`benchmarks.perturb` lays them on test images, `deepfd.treatment` on training images.
 """
 
 from __future__ import annotations

@@ -36,3 +36,8 @@ def load_method(name: str) -> type[Method]:
         raise UserError(f"method {name!r} is unknown; expected one of {', '.join(METHODS)}")
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def draws_nothing(method: type[Method]) -> bool:
+    """Whether a detector says that any seed would give the same: it is fitted with one."""
+    return bool(getattr(method, "deterministic", False))

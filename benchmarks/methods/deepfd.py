@@ -11,15 +11,14 @@ from typing import Any, Self
 
 from deepfd import train as training
 from deepfd.detector import Detector, Network
-from deepfd.options import DeepFD as Options
-from deepfd.options import Npr
+from deepfd.options import Npr, OnCrops, ResidualNet
 from deepfd.treatment import treated
 from pipeline.folds import Corpus, Images
 from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 
-def architecture(options: Options) -> dict[str, Any]:
+def architecture(options: ResidualNet | Npr) -> dict[str, Any]:
     """Return the arguments of `Network` besides channels and size that options ask for."""
     if isinstance(options, Npr):
         body = {"kind": "resnet", "width": options.width}
@@ -33,8 +32,8 @@ class DeepFD(Detector):
 
     @classmethod
     def fit(
-        cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
-        finish: Jpeg | None = None,
+        cls, train: Images, valid: Images, options: ResidualNet | Npr, seed: int,
+        log: Path | None = None, finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
         size, _, channels = train.pixels.shape[1:]
@@ -51,7 +50,7 @@ class DeepFD(Detector):
         return cls(found, about={"method": options.method, "seed": seed, **about})
 
     @classmethod
-    def prepare(cls, corpus: Corpus, options: Options, finish: Jpeg | None) -> None:
+    def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:
         """Make what is the same in all folds, before they are fitted: the treated copies."""
         if options.treatment:
             train = corpus.images.subset(corpus.split == "train")

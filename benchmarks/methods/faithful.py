@@ -31,7 +31,7 @@ class Faithful(Detector):
     - the jitter of brightness is 5 % of the range (there: 0.05 of 255, hence nothing);
     - inputs in [-1, 1] (there: [0, 1]); batch norm with PyTorch's momentum, since the running
       statistics must settle within some hundred steps;
-    - the checkpoint is chosen on valid images (there: the last one), as for every other method.
+    - the checkpoint is chosen on valid images (there: the last one).
     """
 
     @classmethod

@@ -107,8 +107,8 @@ def trace(
     # project's encoder needs for the same pixels.
     excess = len(data) - len(images.encode_png(native)) if native.shape[2] in (1, 3) else -1
     laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1]
-    planes = planes_of(pixels)
     laplacian -= grey[1:-1, :-2] + grey[1:-1, 2:]
+    planes = planes_of(pixels)
     described = {
         **{name: row.get(name) for name in COLUMNS},
         "digest": images.pixel_sha256(native),
