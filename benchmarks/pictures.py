@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.tables import number
-from generators import quality
+from generators.measuring import quality
 from pipeline import manifest
 from pipeline.errors import UserError
 from pipeline.folds import MANIFESTS, sources

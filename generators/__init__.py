@@ -1,7 +1,8 @@
 """Machine-made faces: generators, their weights and their samples.
 
-A new kind of generator is an adapter module, one line here and its options in `generators.options`;
-a new generator of a known kind is an entry of `generators:` in params.yaml and nothing else.
+A new kind of generator is a module in adapters/, one line here and its options in
+`generators.adapters.options`; a new generator of a known kind is an entry of `generators:` in
+params.yaml and nothing else.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from generators.adapters.options import GeneratorBase
     from generators.base import Generator
-    from generators.options import GeneratorBase
 
 # adapter: module and class; imported only when used, so that nobody pays for torch or diffusers.
 GENERATORS: dict[str, str] = {
-    "dcgan": "generators.gan:Gan",
-    "wgan": "generators.gan:Gan",
-    "wgan_gp": "generators.gan:Gan",
-    "lsgan": "generators.gan:Gan",
-    "pggan": "generators.gan:Gan",
-    "diffusers": "generators.diffusion:Diffusion",
-    "exported": "generators.exported:Exported",
-    "hub": "generators.hub:Hub",
-    "package": "generators.package:Package",
-    "folder": "generators.folder:Folder",
-    "command": "generators.command:Command",
+    "dcgan": "generators.adapters.gan:Gan",
+    "wgan": "generators.adapters.gan:Gan",
+    "wgan_gp": "generators.adapters.gan:Gan",
+    "lsgan": "generators.adapters.gan:Gan",
+    "pggan": "generators.adapters.gan:Gan",
+    "diffusers": "generators.adapters.diffusion:Diffusion",
+    "exported": "generators.adapters.exported:Exported",
+    "hub": "generators.adapters.hub:Hub",
+    "package": "generators.adapters.package:Package",
+    "folder": "generators.adapters.folder:Folder",
+    "command": "generators.adapters.command:Command",
 }
 
 

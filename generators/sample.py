@@ -25,8 +25,8 @@ import torch
 from tqdm import tqdm
 
 import generators
+from generators.adapters.options import GeneratorBase
 from generators.base import Generator
-from generators.options import GeneratorBase
 from pipeline import code, manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.images import Jpeg, generated_to_pixels

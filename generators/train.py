@@ -4,7 +4,7 @@ Reads data/manifests/real_<collection> (train split only) and generators/params.
 safetensors and a card into generators/runs/<faces>/<name>/. A run goes on from its last checkpoint,
 bit for bit, because every random draw is named by the number of its step. Beside it, in
 <name>.run/: the checkpoint, a contact sheet and `distance.csv`, how far samples are from the
-photographs of the valid split (generators/distance.py), so that the distance can be seen falling.
+photographs of the valid split (measuring/distance.py), so that the distance can be seen falling.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 from generators.base import device as best_device
 from generators.base import file_sha256, latents
-from generators.differences import differences
-from generators.distance import Distance, features, kernel_distance
-from generators.quality import contact_sheet
+from generators.measuring.distance import Distance, features, kernel_distance
+from generators.measuring.quality import contact_sheet
+from generators.training.differences import differences
 from pipeline import folds, images, manifest
 from pipeline import params as params_module
 from pipeline.errors import UserError, one_line
@@ -69,16 +69,16 @@ def make_trainer(
     """Build the trainer of generator `name`."""
     seed = seed_for(int(options["seed"]), "train", name)
     if name == "ddpm":
-        from generators.ddpm import DdpmTrainer
+        from generators.networks.ddpm import DdpmTrainer
 
         return DdpmTrainer(options, channels, size, seed, device)
     if size != 64:
         raise UserError(
             f"{name} makes 64x64 images, the profile's faces.size is {size}; set it to 64"
         )
-    from generators.adversarial import GanTrainer
+    from generators.training.adversarial import GanTrainer
 
-    recipe = importlib.import_module(f"generators.{name}").RECIPE
+    recipe = importlib.import_module(f"generators.networks.{name}").RECIPE
     return GanTrainer(recipe, options, channels, seed, device)
 
 

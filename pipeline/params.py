@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from benchmarks.methods.options import Method
-from generators.options import Generator
+from generators.adapters.options import Generator
 from pipeline.errors import UserError
 from pipeline.gates.options import Audit
 from pipeline.images import Crop

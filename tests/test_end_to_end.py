@@ -17,8 +17,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from generators import dcgan
 from generators.base import file_sha256
+from generators.networks import dcgan
 
 ROOT = Path(__file__).parents[1]
 CODE = ("benchmarks", "deepfd", "generators", "pipeline")

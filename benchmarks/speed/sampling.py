@@ -22,9 +22,9 @@ import torch
 
 import generators
 from generators import sample
+from generators.adapters.diffusion import fetch
+from generators.adapters.options import DiffusersGenerator
 from generators.base import device
-from generators.diffusion import fetch
-from generators.options import DiffusersGenerator
 from pipeline import params
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params

@@ -10,7 +10,7 @@ from PIL import Image
 import generators
 from deepfd import faces, pictures
 from deepfd.pictures import Opened
-from generators.options import WeightsGenerator
+from generators.adapters.options import WeightsGenerator
 from pipeline import images
 
 pytest.importorskip("dlib", reason="the extra `face` is not installed")

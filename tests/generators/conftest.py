@@ -27,7 +27,9 @@ def gan_weights(tmp_path):
 
     def write(name="dcgan", channels=1, width=2, seed=0, file="gan"):
         torch.manual_seed(seed)
-        network = import_module(f"generators.{name}").Generator(channels=channels, width=width)
+        network = import_module(f"generators.networks.{name}").Generator(
+            channels=channels, width=width
+        )
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, 0.0, 0.3)

@@ -42,7 +42,7 @@ for seed in range(first, first + count):
 
 def make_exported(tmp_path):
     torch.manual_seed(0)
-    network = import_module("generators.dcgan").Generator(channels=3, width=2).eval()
+    network = import_module("generators.networks.dcgan").Generator(channels=3, width=2).eval()
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, 0.0, 0.3)
@@ -220,7 +220,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do_offline(
     make_entry, tmp_path, monkeypatch, adapter
 ):
     entry = make_entry(adapter)
-    module = import_module({"hub": "generators.hub", "diffusers": "generators.diffusion"}[adapter])
+    module = import_module(generators.GENERATORS[adapter].partition(":")[0])
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     card = {"source": "owner/zoo", "revision": "b" * 40, "sha256": "0" * 8,

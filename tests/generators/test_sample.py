@@ -234,7 +234,9 @@ def test_wrong_arguments_give_one_line(
 def forkserver():
     """Start processes that have the stage imported already, so that many can be killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["generators.sample", "generators.gan", "generators.dcgan"])
+    context.set_forkserver_preload(
+        ["generators.sample", "generators.adapters.gan", "generators.networks.dcgan"]
+    )
     return context
 
 

@@ -36,7 +36,7 @@ def test_every_gan_trains_and_writes_weights_that_its_card_describes(name, faces
     assert card["adapter"] == name
     assert card["config"] == {"channels": 1, "width": 4}
     assert card["training"]["images"] == OPTIONS[name]["images"]
-    module = training.importlib.import_module(f"generators.{name}")
+    module = training.importlib.import_module(f"generators.networks.{name}")
     network = module.Generator(**card["config"])
     network.load_state_dict(load_file(tmp_path / f"{name}.safetensors"))
 

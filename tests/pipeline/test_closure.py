@@ -17,8 +17,8 @@ import generators
 from benchmarks import fit
 from benchmarks.methods import METHODS
 from generators import GENERATORS, sample
+from generators.adapters.options import Generator
 from generators.base import file_sha256
-from generators.options import Generator
 from pipeline import closure
 from pipeline.closure import PACKAGES, Tree
 from pipeline.errors import UserError
@@ -260,9 +260,19 @@ OTHER_LINE = METHOD_LINE.replace('"spectrum"', '"another"')
 
 
 EDITS = [
-    ("generators/pggan.py", "WIDTHS = (8, 8, 4, 2, 1)", "WIDTHS = (8, 8, 4, 2, 2)", {"pggan"}),
-    ("generators/pggan.py", "x.float().var(0", "x.double().var(0", set()),  # of its critic
-    ("generators/dcgan.py", "(8, 4), (4, 2), (2,", "(8, 5), (5, 2), (2,", {"dcgan", "wgan"}),
+    (
+        "generators/networks/pggan.py",
+        "WIDTHS = (8, 8, 4, 2, 1)",
+        "WIDTHS = (8, 8, 4, 2, 2)",
+        {"pggan"},
+    ),
+    ("generators/networks/pggan.py", "x.float().var(0", "x.double().var(0", set()),  # of its critic
+    (
+        "generators/networks/dcgan.py",
+        "(8, 4), (4, 2), (2,",
+        "(8, 5), (5, 2), (2,",
+        {"dcgan", "wgan"},
+    ),
     ("generators/base.py", '"""Draw standard normal noise', '"""Draw normal noise', set()),
     ("benchmarks/methods/spectrum.py", "FLOOR = 1e-6", "FLOOR = 1e-5", {"spectrum"}),
     ("benchmarks/methods/__init__.py", METHOD_LINE, METHOD_LINE + OTHER_LINE, set()),
@@ -340,7 +350,7 @@ def test_whatever_a_fit_runs_is_in_its_closure(small_profile, tmp_path, monkeypa
 @pytest.mark.parametrize("adapter", ["dcgan", "pggan"])
 def test_whatever_makes_pictures_is_in_the_closure_of_their_spec(adapter, tmp_path):
     torch.manual_seed(0)
-    network = import_module(f"generators.{adapter}").Generator(channels=1, width=2)
+    network = import_module(f"generators.networks.{adapter}").Generator(channels=1, width=2)
     weights = tmp_path / "gan.safetensors"
     save_file(network.state_dict(), weights)
     card = {"adapter": adapter, "channels": 1, "config": {"channels": 1, "width": 2}}
@@ -351,5 +361,5 @@ def test_whatever_makes_pictures_is_in_the_closure_of_their_spec(adapter, tmp_pa
     with Watch() as watch:
         generator = generators.load(options)
         sample.pictures(sample.Job("a", options, "", 64, 1, Jpeg(90)), generator, 0)
-    assert f"generators.{adapter}:Generator.forward" in watch.names()
+    assert f"generators.networks.{adapter}:Generator.forward" in watch.names()
     assert watch.missing(Tree(ROOT).closure(sample.PICTURES, [adapter])) == set()

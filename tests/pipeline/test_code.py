@@ -135,14 +135,14 @@ def test_without_an_edit_nothing_starts(repo):
 DEAR = re.compile(r"faces|sample|fit")
 LINE = '    "spectrum": "benchmarks.methods.spectrum:Spectrum",\n'
 MORE = LINE + '    "new": "benchmarks.methods.spectrum:Spectrum",\n'
-ADAPTER = '    "dcgan": "generators.gan:Gan",\n'
+ADAPTER = '    "dcgan": "generators.adapters.gan:Gan",\n'
 QUIET = [
     ("generators/base.py", '"""Draw standard normal noise', '"""Draw normal noise'),
     ("deepfd/train.py", "from __future__", "# A comment.\nfrom __future__"),
     ("pipeline/images.py", "FILTER = Image", "FILTER  =  Image"),
     ("benchmarks/methods/__init__.py", LINE, MORE),
-    ("generators/__init__.py", ADAPTER, ADAPTER + '    "new": "generators.gan:Gan",\n'),
-    ("generators/pggan.py", "x.float().var(0", "x.double().var(0"),  # in training alone
+    ("generators/__init__.py", ADAPTER, ADAPTER + '    "new": "generators.adapters.gan:Gan",\n'),
+    ("generators/networks/pggan.py", "x.float().var(0", "x.double().var(0"),  # in training alone
     ("benchmarks/methods/dct.py", "from scipy", "UNUSED = 1\nfrom scipy"),
     ("params.yaml", "seed: ", "# A comment.\nseed: "),
 ]
@@ -156,7 +156,7 @@ def test_edits_that_move_no_number_start_nothing(repo):
 
 
 def test_a_generator_starts_its_own_samples_alone(repo):
-    with repo.edited("generators/pggan.py", "x.float().square()", "x.double().square()"):
+    with repo.edited("generators/networks/pggan.py", "x.float().square()", "x.double().square()"):
         assert repo.started() == {"sample@pggan"}
     with repo.edited("generators/weights/pggan.json", "{}", '{"width": 2}'):
         assert repo.started() == {"sample@pggan"}
@@ -181,7 +181,7 @@ def test_a_changed_default_starts_the_fits_that_have_the_option(repo):
     assert not {name for name in started - fits(started) if DEAR.match(name)}
     # And of a generator, its samples.
     old = "first_seed: NonNegativeInt = 0"
-    with repo.edited("generators/options.py", old, old.replace("0", "9")):
+    with repo.edited("generators/adapters/options.py", old, old.replace("0", "9")):
         started = repo.started()
     assert stages(started, "sample") == stages(repo.names(), "sample")
     assert not stages(started, "faces")

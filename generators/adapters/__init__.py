@@ -1,0 +1,1 @@
+"""Kinds of generators: each turns seeds into images, wherever its weights come from."""

@@ -1,0 +1,1 @@
+"""How good generators are: their distance from photographs, copying and collapse."""

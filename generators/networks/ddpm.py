@@ -1,0 +1,135 @@
+"""DDPM and DDIM: Ho et al. 2020 (arXiv 2006.11239), Song et al. 2021 (arXiv 2010.02502).
+
+The network is a diffusers `UNet2DModel`, trained to predict v (Salimans and Ho 2022) on the cosine
+schedule with zero terminal SNR (Lin et al. 2024), so that few deterministic DDIM steps are enough.
+What is written is a diffusers pipeline folder that anyone can load with
+`DDIMPipeline.from_pretrained`. `PAPER` lists what differs from Ho et al.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from torch.nn import functional as F
+
+from generators.training.differences import Paper
+from pipeline.precision import autocast, measured
+from pipeline.seeds import seed_for
+
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+}
+PAPER = Paper(
+    "Ho et al. 2020 (arXiv 2006.11239)",
+    (
+        "cosine schedule (Nichol and Dhariwal 2021) with zero terminal SNR (Lin et al. 2024); the "
+        "paper: linear betas from 1e-4 to 0.02",
+        "predicts v (Salimans and Ho 2022), its mean square error (the paper: the noise)",
+        "sampled by deterministic DDIM on trailing timesteps, x0 clipped at each; their number is "
+        "`steps` of the entry (the paper: all 1,000, ancestral)",
+        "attention at the lowest resolution only, no dropout, AdamW without decay, gradients "
+        "clipped at norm 1",
+    ),
+    values={"batch": 128, "widths": [128, 256, 256, 256], "layers_per_block": 2, "lr": 2e-4},
+    defaults={"ema_images": 20000, "layers_per_block": 1},
+    average="decay 0.9999 a step",
+    augmented=False,
+    batch_norm=False,
+)
+
+
+class DdpmTrainer:
+    """U-Net, its moving average and optimizer; `step` makes one update."""
+
+    critic_steps = 1
+
+    def __init__(
+        self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
+    ) -> None:
+        self.seed, self.device = seed, device
+        self.batch = int(options["batch"])
+        self.ema_images = float(options.get("ema_images", PAPER.defaults["ema_images"]))
+        torch.manual_seed(seed_for(seed, "weights"))
+        widths = tuple(int(width) for width in options["widths"])
+        depth = len(widths)
+        self.unet = UNet2DModel(
+            sample_size=size,
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=int(
+                options.get("layers_per_block", PAPER.defaults["layers_per_block"])
+            ),
+            block_out_channels=widths,
+            down_block_types=("DownBlock2D",) * (depth - 1) + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (depth - 1),
+            norm_num_groups=8,
+        ).to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.unet).eval().requires_grad_(False)
+        self.schedule = DDPMScheduler(**SCHEDULE)
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=float(options["lr"]), weight_decay=0.0
+        )
+
+    @property
+    def images_per_step(self) -> int:
+        """Photographs used in one `step`."""
+        return self.batch
+
+    def step(self, draw: Callable[[], torch.Tensor], number: int, done: float) -> dict[str, float]:
+        """Make one update on a batch of photographs, float (N, C, H, W) in [-1, 1]."""
+        del done
+        random = torch.Generator().manual_seed(seed_for(self.seed, "step", number))
+        real = draw()
+        noise = torch.randn(real.shape, generator=random)
+        times = torch.randint(0, self.schedule.config.num_train_timesteps, (len(real),),
+                              generator=random)  # fmt: skip
+        noisy = self.schedule.add_noise(real, noise, times).to(self.device)
+        target = self.schedule.get_velocity(real, noise, times).to(self.device)
+        with autocast(self.device, measured(self.device)):
+            predicted = self.unet(
+                noisy.contiguous(memory_format=torch.channels_last), times.to(self.device)
+            ).sample
+        loss = F.mse_loss(predicted.float(), target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            seen = (number + 1) * self.batch
+            decay = 0.5 ** (self.batch / min(self.ema_images, max(seen * 0.1, 1)))
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.unet.parameters()), 1 - decay
+            )
+        return {"loss": loss.item()}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later run needs to go on as if never interrupted."""
+        return {
+            "unet": self.unet.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved `state`."""
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)
+
+    def pipeline(self) -> DDIMPipeline:
+        """Return the averaged network as a pipeline with a deterministic DDIM scheduler."""
+        scheduler = DDIMScheduler(**SCHEDULE, timestep_spacing="trailing", clip_sample=True)
+        pipe = DDIMPipeline(unet=copy.deepcopy(self.average), scheduler=scheduler)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def save(self, folder: Path) -> None:
+        """Write the pipeline as diffusers does, weights in safetensors."""
+        self.pipeline().save_pretrained(folder, safe_serialization=True)

@@ -1,0 +1,1 @@
+"""How generators are trained: the loop, augmentation, what differs from the paper."""

@@ -1,0 +1,66 @@
+"""What a training did otherwise than the paper: `differences` of a card.
+
+What is fixed stands as `PAPER` beside the code that differs, in the generator's own file; the rest
+is read off the options of the training, so that a card says it of the very weights beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from generators.training.augment import POLICY
+
+
+class Paper(NamedTuple):
+    """A paper and what is done otherwise.
+
+    Attributes:
+        source: authors, year, number.
+        otherwise: a sentence for each difference that is fixed in the code.
+        values: what the paper has for options of a training.
+        defaults: what a training has where its options do not say.
+        average: the paper's moving average of the weights.
+        augmented: whether DiffAugment is laid before a critic here.
+        batch_norm: whether batch statistics are measured anew after the training.
+    """
+
+    source: str
+    otherwise: tuple[str, ...]
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    average: str = "none"
+    augmented: bool = True
+    batch_norm: bool = True
+
+
+def differences(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Say what a training did otherwise than its paper.
+
+    Args:
+        name: a generator that is trained here.
+        options: of the training, as generators/params.yaml and a card's `training` have them.
+
+    Returns:
+        The paper, then one sentence a difference.
+    """
+    paper: Paper = import_module(f"generators.networks.{name}").PAPER
+    options = {**paper.defaults, **options}
+    found = [f"paper: {paper.source}", *paper.otherwise]
+    found += [
+        f"{key} {options[key]} (the paper: {theirs})"
+        for key, theirs in paper.values.items()
+        if options.get(key, theirs) != theirs
+    ]
+    found.append(
+        f"a moving average of the weights, half-life {options['ema_images']} images, less at first "
+        f"(the paper: {paper.average})"
+    )
+    found.append("photographs are mirrored at random")
+    if paper.augmented:
+        policy = ", ".join(options.get("augment", POLICY))
+        found.append(f"DiffAugment (Zhao et al. 2020) before the critic, in both updates: {policy}")
+    if paper.batch_norm:
+        found.append("batch statistics measured anew on 2,048 latents after the training")
+    return found

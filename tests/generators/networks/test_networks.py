@@ -1,0 +1,148 @@
+"""The five GANs: each true to its own paper."""
+
+import importlib
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from generators.networks import pggan, wgan, wgan_gp
+from generators.train import GANS
+from generators.training.adversarial import gradient_penalty
+
+
+@pytest.fixture(params=GANS)
+def gan(request):
+    return importlib.import_module(f"generators.networks.{request.param}")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_generator_and_critic_agree_on_64_pixels(gan, channels):
+    generator = gan.RECIPE.generator(channels=channels, width=4).eval()
+    critic = gan.RECIPE.critic(channels=channels, width=4)
+    images = generator(torch.randn(3, generator.latent))
+    assert images.shape == (3, channels, 64, 64)
+    assert critic(images).shape == (3,)
+
+
+def test_one_latent_gives_one_image_alone_or_in_a_batch(gan):
+    generator = gan.RECIPE.generator(channels=1, width=8).eval()
+    z = torch.randn(5, generator.latent)
+    with torch.inference_mode():
+        together = generator(z)
+        alone = torch.cat([generator(one[None]) for one in z])
+    assert (together - alone).abs().max() < 1 / 127.5  # one grey level
+
+
+def test_losses_pull_the_right_way(gan):
+    """A critic that is right has a lower loss than one that is wrong; likewise the generator."""
+    real, fake = torch.ones(8, 1, 64, 64), -torch.ones(8, 1, 64, 64)
+
+    class Mean(nn.Module):
+        def __init__(self, sign):
+            super().__init__()
+            self.sign = sign
+
+        def forward(self, images):
+            return self.sign * images.mean((1, 2, 3))
+
+    right, wrong = Mean(1.0), Mean(-1.0)
+    critic_loss, generator_loss = gan.RECIPE.critic_loss, gan.RECIPE.generator_loss
+    assert critic_loss(right, real, fake) < critic_loss(wrong, real, fake)
+    assert generator_loss(right, real) < generator_loss(right, fake)
+
+
+def test_the_papers_networks_are_five_different_ones():
+    layouts = {
+        name: str(
+            importlib.import_module(f"generators.networks.{name}").Generator(channels=1, width=8)
+        )
+        for name in GANS
+    }
+    assert len(set(layouts.values())) == len(GANS)
+
+
+def test_wgan_clips_every_weight_of_the_critic():
+    critic = wgan.Critic(channels=1, width=4)
+    wgan.clip_weights(critic)
+    assert max(p.abs().max() for p in critic.parameters()) <= wgan.CLIP
+    assert wgan.RECIPE.critic_steps == 5
+    assert isinstance(wgan.rmsprop(critic.parameters(), lr=1e-3), torch.optim.RMSprop)
+
+
+def test_gradient_penalty_is_zero_for_unit_slope_and_grows_with_slope():
+    class Slope(nn.Module):
+        def __init__(self, slope):
+            super().__init__()
+            self.slope = slope
+
+        def forward(self, images):
+            return self.slope * images.flatten(1)[:, 0]
+
+    real, fake = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
+    assert gradient_penalty(Slope(1.0), real, fake) == pytest.approx(0, abs=1e-6)
+    assert gradient_penalty(Slope(3.0), real, fake) == pytest.approx(4, abs=1e-4)
+
+
+def test_wgan_gp_has_no_batch_norm_in_the_critic():
+    critic = wgan_gp.Critic(channels=1, width=4)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
+    assert wgan_gp.PENALTY == 10
+
+
+def test_pggan_grows_from_4_to_64_pixels_and_fades_in():
+    generator, critic = pggan.Generator(1, 4), pggan.Critic(1, 4)
+    seen = []
+    for done in (0.0, 0.1, 0.2, 0.4, 0.6, 1.0):
+        for network in (generator, critic):
+            pggan.grow(network, done)
+        images = generator(torch.randn(2, generator.latent))
+        assert critic(images).shape == (2,)
+        assert pggan.view(torch.zeros(2, 1, 64, 64), generator).shape == images.shape
+        seen.append(images.shape[-1])
+    assert seen == [4, 8, 16, 32, 64, 64]
+    assert generator.alpha == 1.0
+
+
+def test_pggan_at_the_start_of_a_fade_in_is_the_coarser_image_enlarged():
+    generator = pggan.Generator(1, 4)
+    z = torch.randn(2, generator.latent)
+    generator.level, generator.alpha = 1, 1.0
+    coarse = generator(z)
+    generator.level, generator.alpha = 2, 0.0
+    fine = generator(z)
+    torch.testing.assert_close(fine, nn.functional.interpolate(coarse, scale_factor=2))
+
+
+def test_pggan_normalises_pixels_and_sees_the_spread_of_a_batch():
+    x = torch.randn(2, 8, 4, 4) * 7
+    norms = pggan.pixel_norm(x).square().mean(1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+    same = torch.ones(4, 3, 4, 4)
+    assert pggan.minibatch_std(same)[:, -1].max() < 1e-3
+    assert pggan.minibatch_std(torch.randn(4, 3, 4, 4))[:, -1].min() > 0.3
+
+
+def test_pggan_weights_are_scaled_at_run_time():
+    layer = pggan.Equalised(64, 64, 3)
+    assert layer.weight.std().item() == pytest.approx(1, abs=0.05)
+    assert layer.scale == pytest.approx((2 / (64 * 9)) ** 0.5)
+
+
+def test_pggan_lays_its_penalty_on_a_quarter_of_the_steps_and_four_times_as_strong():
+    class Slope(nn.Module):
+        def forward(self, images):
+            return 3.0 * images.flatten(1)[:, 0]
+
+    real, fake = torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)
+    torch.manual_seed(0)
+    losses = torch.stack([pggan.critic_loss(Slope(), real, fake) for _ in range(4000)]).detach()
+    without, every = losses.min(), 0.5 * pggan.R1_WEIGHT * 64 / 4 * 9
+    assert without == pytest.approx(2 * math.log(2), abs=1e-6)
+    carried = (losses - without) > 1e-6
+    assert carried.float().mean() == pytest.approx(1 / pggan.R1_EVERY, abs=0.03)
+    torch.testing.assert_close(
+        losses[carried] - without, torch.full((int(carried.sum()),), pggan.R1_EVERY * every),
+        atol=1e-6, rtol=1e-3,
+    )  # fmt: skip
