@@ -143,7 +143,7 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     print(f"no-op: {time.perf_counter() - start:.1f} s")
 
     # The code of the report has changed: nothing is fitted.
-    script = tmp_path / "benchmarks/report.py"
+    script = tmp_path / "benchmarks/page/report.py"
     text = script.read_text()
     script.write_text(text.replace("def main() -> None:\n", "def main(_: int = 0) -> None:\n"))
     assert script.read_text() != text

@@ -8,11 +8,21 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from benchmarks import heats, readings, tables
+from benchmarks import readings
 from benchmarks.comparisons import MEAN
+from benchmarks.page import heats, tables
+from benchmarks.page.tables import (
+    MISSING,
+    number,
+    p_text,
+    percent,
+    short,
+    signed,
+    span,
+    with_interval,
+)
+from benchmarks.page.verdict import oriented
 from benchmarks.publish.artefact import Kept
-from benchmarks.tables import MISSING, number, p_text, percent, short, signed, span, with_interval
-from benchmarks.verdict import oriented
 
 # Of false-positive rates: a thousandth is one photograph of a collection.
 DIGITS = 3

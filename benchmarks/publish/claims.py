@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.comparisons import MEAN
+from benchmarks.page.tables import listed, p_text, percent, short, signed
+from benchmarks.page.verdict import SIGNIFICANT, oriented
 from benchmarks.publish.artefact import Kept
 from benchmarks.publish.blocks import code, collections_unseen, means
 from benchmarks.readings import held_out_generators
-from benchmarks.tables import listed, p_text, percent, short, signed
-from benchmarks.verdict import SIGNIFICANT, oriented
 
 OURS = "deepfd"
 # Methods that learn, and yet are simpler: no contrast, no second phase.

@@ -24,9 +24,9 @@ import yaml
 
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.localise import OUT as LOCALISATION
+from benchmarks.page.report import AUDITS, read_timings
 from benchmarks.publish.artefact import FOLDER, PARAMS, PROVENANCE, params_digest
 from benchmarks.readings import RESULTS
-from benchmarks.report import AUDITS, read_timings
 from benchmarks.scores import LIBRARIES
 from pipeline import folds
 from pipeline.code import digest_of_method

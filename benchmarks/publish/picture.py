@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import readings
+from benchmarks.page.tables import MISSING, number, percent, short, span
 from benchmarks.publish.artefact import Kept
 from benchmarks.publish.blocks import collections_unseen, means
-from benchmarks.tables import MISSING, number, percent, short, span
 
 # False-positive rates beyond this are as dark as this one.
 DARKEST = 0.5

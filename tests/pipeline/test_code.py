@@ -216,7 +216,7 @@ def test_modules_that_a_cheap_stage_reads_start_it(repo):
     with repo.edited("pipeline/manifest.py", "def pixels(", "def pixels(_=0, /, *more)"
                      ": return 0\n\n\ndef pixels("):  # fmt: skip
         assert {"colour-study", "report"} <= repo.started()
-    with repo.edited("benchmarks/report.html.j2", "<html", "<html "):
+    with repo.edited("benchmarks/page/report.html.j2", "<html", "<html "):
         assert repo.started() == {"report"}
     with repo.edited("params.yaml", "round: 0", "round: 1"):
         assert repo.started() == {"matrix", "history", "report"}

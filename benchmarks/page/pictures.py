@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.tables import number
+from benchmarks.page.tables import number
 from generators.measuring import quality
 from pipeline import manifest
 from pipeline.errors import UserError

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks import pictures
+from benchmarks.page import pictures
 from pipeline import images, manifest
 from pipeline.errors import UserError
 

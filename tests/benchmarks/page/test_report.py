@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from benchmarks import heats, pictures, readings, report, tables
+from benchmarks import readings
 from benchmarks import scores as scores_files
+from benchmarks.page import heats, pictures, report, tables
+from benchmarks.page.verdict import verdict
 from benchmarks.scores import SCHEMA
-from benchmarks.verdict import verdict
 from pipeline import images
 from pipeline.errors import UserError
 from pipeline.folds import file_name

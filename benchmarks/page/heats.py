@@ -1,7 +1,7 @@
 """Heat maps of the report: the two-sided matrix, families, colour components.
 
-`cells` is, as in `benchmarks.tables`, the rows of results.parquet that sum up all seeds. What is
-not there is X, and no mean is made over the rest.
+`cells` is, as in `benchmarks.page.tables`, the rows of results.parquet that sum up all seeds. What
+is not there is X, and no mean is made over the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from benchmarks.page.tables import MISSING, bounds, number, percent, short, span
 from benchmarks.readings import (
     held_out_generators,
     keeps_to_rule,
@@ -21,7 +22,6 @@ from benchmarks.readings import (
     unseen,
 )
 from benchmarks.scores import CLEAN
-from benchmarks.tables import MISSING, bounds, number, percent, short, span
 from pipeline.params import FAMILY_PREFIX, Params
 
 # Of the matrix: the last column of the side of fakes.

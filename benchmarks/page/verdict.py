@@ -1,7 +1,7 @@
 """The first words of the report: which method catches unseen generators best, and how surely.
 
 Every claim of a difference stands on `benchmarks.comparisons`; `cells` is, as in
-`benchmarks.tables`, the rows of results.parquet that sum up all seeds.
+`benchmarks.page.tables`, the rows of results.parquet that sum up all seeds.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.comparisons import MEAN
-from benchmarks.readings import held_out_generators, left_out, ranking
-from benchmarks.tables import (
+from benchmarks.page.tables import (
     bounds,
     listed,
     p_text,
@@ -19,6 +18,7 @@ from benchmarks.tables import (
     signed,
     span,
 )
+from benchmarks.readings import held_out_generators, left_out, ranking
 from pipeline.params import Params
 
 SIGNIFICANT = 0.05

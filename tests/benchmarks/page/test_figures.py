@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import figures
+from benchmarks.page import figures
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """One self-contained HTML page from results.parquet, and the matrix as a picture.
 
-`python -m benchmarks.report` writes index.html and matrix.png into benchmarks/report/. Its tables
-and most of its figures are readings of benchmarks/results.parquet (`benchmarks/tables.py`); ROC and
+`python -m benchmarks.page.report` writes index.html and matrix.png into benchmarks/report/. Its
+tables and most of its figures are readings of benchmarks/results.parquet (`tables.py`); ROC and
 reliability curves and the mistakes are readings of scores/, which results.parquet is made from.
 Nothing is fitted and nothing is scored. The mistakes show photographs: the page is for whoever may
 see them.
@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks import colour_study, figures, heats, pictures, readings, tables, verdict
+from benchmarks import colour_study, readings
 from benchmarks.comparisons import COMPARISONS, MEAN
-from benchmarks.heats import MEAN as MEAN_COLUMN
-from benchmarks.heats import Heat
+from benchmarks.page import figures, heats, pictures, tables, verdict
+from benchmarks.page.heats import MEAN as MEAN_COLUMN
+from benchmarks.page.heats import Heat
 from benchmarks.scores import (
     ALL_SEEDS,
     CLEAN,

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import heats, tables
 from benchmarks.comparisons import METRICS as COMPARED
+from benchmarks.page import heats, tables
+from benchmarks.page.verdict import verdict
 from benchmarks.readings import ranking
-from benchmarks.verdict import verdict
 
 GOLDEN = Path(__file__).parent / "golden/report_tables.txt"
 
