@@ -39,7 +39,7 @@ OPTIONAL = (LOCALISATION,)
 # Besides those that move a score: what makes pictures and tables.
 VERSIONS = (*LIBRARIES, "diffusers", "pandas", "pillow", "pyarrow")
 # What a run may change of a clean clone: which profile is active, and what is said of it.
-FREE = re.compile(r"params\.yaml|profiles/.*|docs/.*|.*\.md|dvc\.lock|.*/dvc\.lock")
+FREE = re.compile(r"params\.yaml|profiles/[^/]+/.*|docs/.*|.*\.md|dvc\.lock|.*/dvc\.lock")
 _PART = r"[^\s'\",:;()\[\]{}<>|=]+"
 _ABSOLUTE = re.compile(rf"(?<![\w./~-])~?/(?!/)(?:{_PART}/)*({_PART})/?")
 

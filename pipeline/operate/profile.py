@@ -1,10 +1,10 @@
 """Switch profiles: `python -m pipeline.operate.profile celeba --faces PATH`, which make calls.
 
-The active profile is params.yaml with dvc.lock and the small outputs that DVC does not cache. Every
-other one lies parked in profiles/<name>/ under the same paths. So each value exists once: a switch
-parks the active profile as it is, the operator's edits with it, and takes the other one out.
-`dvc checkout` then brings back what had been made under it, and `dvc repro` runs nothing again.
-What an unfinished stage has made is the one thing that a switch does not keep.
+The active profile is params.yaml with dvc.lock and the small outputs that DVC does not cache. A
+switch parks it as it is in profiles/<name>/, the operator's edits with it, and takes the other one
+out of its folder; one that was never active is composed (`compose.py`). `dvc checkout` then brings
+back what had been made under it, and `dvc repro` runs nothing again. What an unfinished stage has
+made is the one thing that a switch does not keep.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from pipeline import params
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import write_atomic
 from pipeline.operate import dag, growth
+from pipeline.operate.compose import FOLDER as PARKED
+from pipeline.operate.compose import compose, shipped
 
-PARKED = Path("profiles")
 LOCK = Path("dvc.lock")
 DATASET = re.compile(r"([\w.-]+/[\w.-]+(?:/[\w./-]+)?)@([0-9a-f]{40})")
 IDENTITIES = "identity_CelebA.txt"  # CelebA's own list of who is on which photograph
 
 
 def names() -> list[str]:
-    """Names of all profiles, the active one first."""
-    parked = sorted(path.parent.name for path in PARKED.glob("[a-z]*/params.yaml"))
+    """Names of all profiles, parked or shipped, the active one first."""
+    parked = (path.parent.name for path in PARKED.glob("[a-z]*/params.yaml"))
     active = params.load().profile
-    return [active, *(name for name in parked if name != active)]
+    return [active, *sorted({*parked, *shipped(PARKED)} - {active})]
 
 
 def locate_faces(faces: str) -> dict[str, Any]:
@@ -140,8 +141,9 @@ def with_faces(text: str, faces: str) -> str:
 
 
 def _read(path: Path, name: str) -> str:
-    text = path.read_text(encoding="utf-8")
-    found = params.load(path).profile
+    """Read the params of a profile, or compose them where there are none yet."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else compose(name, PARKED)
+    found = params.parse(yaml.safe_load(text), path).profile
     if found != name:
         raise UserError(f"{path}: profile is {found!r}; expected {name!r}, the name of its folder")
     return text
@@ -192,8 +194,11 @@ def _park(name: str) -> None:
 
 
 def _take_out(name: str, text: str) -> None:
-    """Make a parked profile the active one; params.yaml comes last, and with it the switch."""
+    """Make a profile the active one; params.yaml comes last, and with it the switch."""
     source = PARKED / name
+    if not source.exists():  # it was never active
+        write_atomic(params.PATH, text.encode())
+        return
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         path = file.relative_to(source)
         if path != params.PATH:
@@ -228,15 +233,14 @@ def switch(name: str | None = None, faces: str | None = None) -> str:
             f"{params.PATH} and {twice} are both profile {active} and differ; delete the one that "
             "you do not want"
         )
-    parked = PARKED / name / params.PATH
-    path = parked if parked.exists() else params.PATH
+    path = params.PATH if name == active and not twice.exists() else PARKED / name / params.PATH
     old = _read(path, name)
     text = with_faces(old, faces) if faces else old
     _checked(text, name, path)
     with growth.held():
         if name != active:
             _park(active)
-        if path == parked:
+        if path != params.PATH:
             _take_out(name, text)
             done, tail = dag.execute(
                 dag.command("checkout", "--force", "--allow-missing", "dvc.yaml"), lambda _: None
@@ -284,7 +288,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--active", action="store_true", help="only print the name of the active profile"
     )
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="only print the params.yaml that a profile is shipped with",
+    )
     options = parser.parse_args(argv)
+    if options.show:
+        print(compose(options.name or params.load().profile), end="")
+        return
     if options.active:
         print(params.load().profile)
         return
