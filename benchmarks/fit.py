@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from benchmarks import workers
-from benchmarks.methods import draws_nothing, load_method
+from benchmarks.methods import load_method
 from benchmarks.methods.base import Method
 from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, scores_path
@@ -60,7 +60,7 @@ def seeds_of(params: Params, name: str) -> tuple[int, ...]:
     """Seeds to fit method `name` with: its own or `fit.seeds`; one if it draws nothing."""
     options = params.methods[name]
     seeds = getattr(options, "seeds", None) or params.fit.seeds
-    return seeds[:1] if draws_nothing(load_method(options.method)) else seeds
+    return seeds[:1] if load_method(options.method).deterministic else seeds
 
 
 def device() -> str:
@@ -275,9 +275,7 @@ class Run:
         if not tasks or several < 2:
             return
         corpus = self.corpus  # decoded before the fork, and shared by it
-        prepare = getattr(load_method(self.options.method), "prepare", None)
-        if prepare:
-            prepare(corpus, self.options, self.params.faces.finish)
+        load_method(self.options.method).prepare(corpus, self.options, self.params.faces.finish)
         workers.each(self.fit, tasks, min(len(tasks), several), self.name)
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:

@@ -27,7 +27,7 @@ from benchmarks import scores as scores_files
 from benchmarks.cells import Scored, measure
 from benchmarks.comparisons import COMPARISONS, compare
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
-from benchmarks.methods import draws_nothing, load_method
+from benchmarks.methods import load_method
 from benchmarks.readings import RESULTS, RESULTS_SCHEMA, left_out, tested_only, unseen, whole, worst
 from benchmarks.resample import Draws
 from benchmarks.scores import CLEAN, TEST, VALID
@@ -57,7 +57,7 @@ def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     groups = list(scores.groupby(FIT_KEYS, sort=False, observed=True))
     for (method, fold), same in tqdm(groups, desc="matrix", unit="fold"):
         trained = params.training_generators(fold)
-        is_fixed = draws_nothing(load_method(params.methods[method].method))
+        is_fixed = load_method(params.methods[method].method).deterministic
         valid = dict(list(same[same["split"] == VALID].groupby("seed")))
         made = []
         tested = same[same["split"] == TEST].groupby("perturbation", sort=False, observed=True)

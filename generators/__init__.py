@@ -1,35 +1,50 @@
 """Machine-made faces: generators, their weights and their samples.
 
-A new kind of generator is a module in adapters/, one line here and its options in
-`generators.adapters.options`; a new generator of a known kind is an entry of `generators:` in
-params.yaml and nothing else.
+A GAN that is trained here is a module in networks/ and a line here; a new kind of generator is a
+module in adapters/, its options there and a line here. Either is then named by an entry of
+`generators:` in params.yaml, and one more generator of a known kind is such an entry and no more.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from pipeline.options import target
 
 if TYPE_CHECKING:
     from generators.adapters.options import GeneratorBase
     from generators.base import Generator
 
-# adapter: module and class; imported only when used, so that nobody pays for torch or diffusers.
-GENERATORS: dict[str, str] = {
-    "dcgan": "generators.adapters.gan:Gan",
-    "wgan": "generators.adapters.gan:Gan",
-    "wgan_gp": "generators.adapters.gan:Gan",
-    "lsgan": "generators.adapters.gan:Gan",
-    "pggan": "generators.adapters.gan:Gan",
-    "diffusers": "generators.adapters.diffusion:Diffusion",
-    "exported": "generators.adapters.exported:Exported",
-    "hub": "generators.adapters.hub:Hub",
-    "package": "generators.adapters.package:Package",
-    "folder": "generators.adapters.folder:Folder",
-    "command": "generators.adapters.command:Command",
+# Adapter: its class and its options. Imported only when used, so that nobody pays for torch or
+# diffusers.
+GENERATORS: dict[str, tuple[str, str]] = {
+    "dcgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "wgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "wgan_gp": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "lsgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "pggan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "diffusers": (
+        "generators.adapters.diffusion:Diffusion",
+        "generators.adapters.options:DiffusersGenerator",
+    ),
+    "exported": (
+        "generators.adapters.exported:Exported",
+        "generators.adapters.options:ExportedGenerator",
+    ),
+    "hub": ("generators.adapters.hub:Hub", "generators.adapters.options:HubGenerator"),
+    "package": (
+        "generators.adapters.package:Package",
+        "generators.adapters.options:PackageGenerator",
+    ),
+    "folder": ("generators.adapters.folder:Folder", "generators.adapters.options:FolderGenerator"),
+    "command": (
+        "generators.adapters.command:Command",
+        "generators.adapters.options:CommandGenerator",
+    ),
 }
+# Those whose network is generators/networks/<name>.py.
+GANS = tuple(name for name, (kind, _) in GENERATORS.items() if kind.endswith(":Gan"))
 
 
 def load(options: GeneratorBase) -> Generator:
@@ -41,5 +56,4 @@ def load(options: GeneratorBase) -> Generator:
     adapter = getattr(options, "adapter", None)
     if adapter not in GENERATORS:
         raise UserError(f"adapter {adapter!r} is unknown; expected one of {', '.join(GENERATORS)}")
-    module, _, name = GENERATORS[adapter].partition(":")
-    return getattr(import_module(module), name)(options)
+    return target(GENERATORS[adapter][0])(options)

@@ -207,8 +207,9 @@ class _Walk:
         key = f"{'.'.join(module.name)}:{name}"
         if len(nodes) == 1 and (lines := registry_of(nodes[0])):
             for line in self.picks & lines.keys() or lines:
-                self.found.shapes[f"{key}[{line}]"] = lines[line]
-                self.resolve(tuple(lines[line].replace(":", ".").split(".")))
+                self.found.shapes[f"{key}[{line}]"] = ", ".join(lines[line])
+                for target in lines[line]:
+                    self.resolve(tuple(target.replace(":", ".").split(".")))
             return
         for node in nodes:
             if isinstance(node, ast.ClassDef) and self.is_options(module, node):
@@ -361,13 +362,19 @@ class _Walk:
                 self.resolve(star)
 
 
-def registry_of(node: ast.stmt) -> dict[str, str] | None:
-    """Return the lines of a dict literal of `module:attribute` strings, None for anything else."""
+def registry_of(node: ast.stmt) -> dict[str, tuple[str, ...]] | None:
+    """Return the lines of a dict literal, each one or several `module:attribute` strings.
+
+    None for anything else.
+    """
     value = getattr(node, "value", None)
     if not isinstance(value, ast.Dict) or not value.keys:
         return None
-    parts = [*value.keys, *value.values]
-    if not all(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in parts):
+    try:
+        found = ast.literal_eval(value)
+    except ValueError:
         return None
-    lines = {k.value: v.value for k, v in zip(value.keys, value.values, strict=True)}
-    return lines if all(TARGET.fullmatch(line) for line in lines.values()) else None
+    lines = {k: v if isinstance(v, tuple) else (v,) for k, v in found.items()}
+    targets = [one for line in lines.values() for one in line]
+    plain = all(isinstance(one, str) and TARGET.fullmatch(one) for one in targets)
+    return lines if plain and all(isinstance(name, str) for name in lines) else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args
 
 import yaml
 from pydantic import (
@@ -34,6 +36,34 @@ class Model(BaseModel):
     """A frozen block of params in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def target(path: str) -> Any:
+    """Import what `module:name` says.
+
+    >>> target("pipeline.options:Model").__name__
+    'Model'
+    """
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def one_of(registry: Mapping[str, tuple[str, str]], key: str) -> Any:
+    """Return the type of an entry whose `key` names a line of a registry.
+
+    Args:
+        registry: name -> (implementation, options), both as `module:name`. The options are a
+            `Model` whose `key` is a literal: the name.
+        key: what entries are told apart by.
+
+    Raises:
+        TypeError: options that bear other names than their lines.
+    """
+    kinds = tuple(dict.fromkeys(target(options) for _, options in registry.values()))
+    known = [name for kind in kinds for name in get_args(kind.model_fields[key].annotation)]
+    if sorted(known) != sorted(registry):
+        raise TypeError(f"options of {key} {sorted(known)}; the registry has {sorted(registry)}")
+    return Annotated[Union[kinds], Field(discriminator=key)]  # noqa: UP007
 
 
 def explain(error: ValidationError, path: Path) -> str:

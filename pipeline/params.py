@@ -18,12 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from benchmarks.methods.options import Method
-from generators.adapters.options import Generator
+from benchmarks.methods import METHODS
+from generators import GENERATORS
 from pipeline.errors import UserError
 from pipeline.gates.options import Audit
 from pipeline.images import Crop
-from pipeline.options import Model, Name, Seeds, UniqueKeys, explain
+from pipeline.options import Model, Name, Seeds, UniqueKeys, explain, one_of
 from pipeline.photographs import Collection, Faces
 
 PATH = Path("params.yaml")
@@ -75,6 +75,11 @@ class Matrix(Model):
     bootstrap: Annotated[int, Field(ge=10)]
     # Pairs of methods that are compared on every held-out; on the mean over them all pairs are.
     compare: tuple[tuple[Name, Name], ...] = ()
+
+
+# An entry of `methods:` and one of `generators:`: the options that its registry names.
+Method = one_of(METHODS, "method")
+Generator = one_of(GENERATORS, "adapter")
 
 
 class Params(Model):

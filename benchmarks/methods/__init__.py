@@ -1,43 +1,40 @@
 """Detectors by name.
 
-A new one is a module with a class of the `base.Method` protocol, a line here and a class of its
-options in `benchmarks/methods/options.py`.
+A new one is a module with a class of the `base.Method` protocol and a class of its options, and a
+line here. Every run imports the options: their module imports nothing slow at its top.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from benchmarks.methods.base import Method
 from pipeline.errors import UserError
+from pipeline.options import target
 
-# Import paths rather than classes: a run of `spectrum` never pays for importing torch.
-METHODS = {
-    "faithful": "benchmarks.methods.faithful:Faithful",
-    "deepfd": "benchmarks.methods.deepfd:DeepFD",
-    "plain": "benchmarks.methods.deepfd:DeepFD",
-    "spectrum": "benchmarks.methods.spectrum:Spectrum",
-    "dct": "benchmarks.methods.dct:Dct",
-    "srm": "benchmarks.methods.srm:Srm",
-    "one_class": "benchmarks.methods.one_class:OneClass",
-    "colour": "benchmarks.methods.colour:Colour",
-    "colour_rgb": "benchmarks.methods.colour:ColourRgb",
-    "npr": "benchmarks.methods.deepfd:DeepFD",
+# Method: its detector and its options. Import paths rather than classes: a run of `spectrum` never
+# pays for importing torch.
+METHODS: dict[str, tuple[str, str]] = {
+    "faithful": ("benchmarks.methods.faithful:Faithful", "deepfd.options:Faithful"),
+    "deepfd": ("benchmarks.methods.deepfd:DeepFD", "deepfd.options:DeepFD"),
+    "plain": ("benchmarks.methods.deepfd:DeepFD", "deepfd.options:Plain"),
+    "spectrum": ("benchmarks.methods.spectrum:Spectrum", "benchmarks.methods.spectrum:Options"),
+    "dct": ("benchmarks.methods.dct:Dct", "benchmarks.methods.dct:Options"),
+    "srm": ("benchmarks.methods.srm:Srm", "benchmarks.methods.srm:Options"),
+    "one_class": ("benchmarks.methods.one_class:OneClass", "benchmarks.methods.one_class:Options"),
+    "colour": ("benchmarks.methods.colour:Colour", "benchmarks.methods.colour:Options"),
+    "colour_rgb": ("benchmarks.methods.colour:ColourRgb", "benchmarks.methods.colour:RgbOptions"),
+    "npr": ("benchmarks.methods.deepfd:DeepFD", "deepfd.options:Npr"),
 }
 
 
 def load_method(name: str) -> type[Method]:
     """Import the detector class of a `method:` name of params.yaml.
 
+    >>> load_method("spectrum").__name__
+    'Spectrum'
+
     Raises:
         UserError: no such method.
     """
     if name not in METHODS:
         raise UserError(f"method {name!r} is unknown; expected one of {', '.join(METHODS)}")
-    module, _, attribute = METHODS[name].partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def draws_nothing(method: type[Method]) -> bool:
-    """Whether a detector says that any seed would give the same: it is fitted with one."""
-    return bool(getattr(method, "deterministic", False))
+    return target(METHODS[name][0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.folds import Images
+    from pipeline.folds import Corpus, Images
     from pipeline.images import Crop, Jpeg
 
 
@@ -25,6 +25,12 @@ class Method(Protocol):
 
     crop: Crop
     finish: Jpeg | None
+    # Whether any seed gives the same detector: it is then fitted with one.
+    deterministic: ClassVar[bool] = False
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
+        """Make what is the same in all folds before they are fitted side by side; here nothing."""
 
     @classmethod
     def fit(
@@ -36,7 +42,7 @@ class Method(Protocol):
         Args:
             train: images to learn from.
             valid: images to select a step or parameter on.
-            options: the method's block of params.yaml (a model of `pipeline.params`).
+            options: the method's entry of params.yaml, of the type that its registry names.
             seed: the seed of every draw.
             log: folder for live metrics (dvclive), none if None.
             finish: the last step to the pixels of every image, so that a method that changes

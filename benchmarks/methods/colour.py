@@ -7,7 +7,10 @@ regularised logistic regression here is the one linear classifier of all fixed f
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from pydantic import PositiveFloat
 
 from benchmarks.components import (
     CUT,
@@ -21,6 +24,7 @@ from benchmarks.components import (
 from benchmarks.methods.cache import cached_per_image
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
+from pipeline.options import Model
 
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1
@@ -100,6 +104,20 @@ def rgb_features(pixels: np.ndarray) -> np.ndarray:
         ]
         found.append(sum(cooccurrences(one, RGB_CODES) for one in codes))
     return np.concatenate(found)
+
+
+class Options(Model):
+    """What params.yaml can say of `colour`; it needs colour."""
+
+    method: Literal["colour"]
+    # Inverse strength of the L2 penalty.
+    c: PositiveFloat = 0.1
+
+
+class RgbOptions(Options):
+    """The same of `colour_rgb`."""
+
+    method: Literal["colour_rgb"]
 
 
 class Colour(Linear):

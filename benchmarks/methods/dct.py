@@ -6,13 +6,24 @@ the upsampling of generators leaves a grid of peaks in the 2-D DCT.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-from scipy.fft import dctn
+from pydantic import PositiveFloat
 
 from benchmarks.methods.linear import Linear
+from pipeline.options import Model
 
 # Added to the magnitude before the logarithm, as in the authors' code.
 FLOOR = 1e-12
+
+
+class Options(Model):
+    """What params.yaml can say of it."""
+
+    method: Literal["dct"]
+    # Inverse strength of the L2 penalty.
+    c: PositiveFloat = 0.01
 
 
 def log_dct(pixels: np.ndarray) -> np.ndarray:
@@ -24,6 +35,8 @@ def log_dct(pixels: np.ndarray) -> np.ndarray:
     Returns:
         float64 (N, H W C): log(|DCT(pixels)| + FLOOR), orthonormal.
     """
+    from scipy.fft import dctn
+
     coefficients = dctn(pixels.astype(np.float64), axes=(1, 2), norm="ortho")
     return np.log(np.abs(coefficients) + FLOOR).reshape(len(pixels), -1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.methods.base import Method
 from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Npr, OnCrops, ResidualNet
@@ -27,7 +28,7 @@ def architecture(options: ResidualNet | Npr) -> dict[str, Any]:
     return {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
 
 
-class DeepFD(Detector):
+class DeepFD(Detector, Method):
     """Trained on random crops of both classes; it scores whole pictures."""
 
     @classmethod

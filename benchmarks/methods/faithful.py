@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from benchmarks.methods.base import Method
 from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Faithful as Options
@@ -13,7 +14,7 @@ from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 
-class Faithful(Detector):
+class Faithful(Detector, Method):
     """The authors' released code, mended where it is broken.
 
     As there: network, two-image pairs in the same mixture, margin 0.5 on softmaxed features, batch

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.methods.base import Method
 from pipeline.errors import UserError
-from pipeline.folds import Images
 from pipeline.images import Jpeg
+
+if TYPE_CHECKING:
+    from pipeline.folds import Images
 
 MAX_ITERATIONS = 2000
 
 
-class Linear:
+class Linear(Method):
     """Standardised features and L2-regularised, class-balanced logistic regression.
 
     A detector is a subclass with its `features`. It draws nothing: one seed is enough.
@@ -28,7 +31,7 @@ class Linear:
         bias: the intercept.
     """
 
-    deterministic: ClassVar[bool] = True
+    deterministic = True
 
     def __init__(
         self, mean: np.ndarray, scale: np.ndarray, weight: np.ndarray, bias: float

@@ -12,21 +12,33 @@ square roots of shares all bins vary alike, and what is rare in photographs coun
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from pydantic import PositiveInt
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.methods.options import OneClass as Options
+from benchmarks.methods.base import Method
 from benchmarks.methods.srm import luma_features
 from pipeline.errors import UserError
-from pipeline.folds import Images
 from pipeline.images import Jpeg
+from pipeline.options import Model
+
+if TYPE_CHECKING:
+    from pipeline.folds import Images
 
 QUANTILE = 0.95
 
 
-class OneClass:
+class Options(Model):
+    """What params.yaml can say of it."""
+
+    method: Literal["one_class"]
+    # Principal components of the photographs' features.
+    dimensions: PositiveInt = 60
+
+
+class OneClass(Method):
     """Mean, principal components and a scale of distances. It draws nothing: one seed is enough.
 
     Attributes:
@@ -35,7 +47,7 @@ class OneClass:
         scale: the squared distance that 95 % of the valid photographs stay below.
     """
 
-    deterministic: ClassVar[bool] = True
+    deterministic = True
 
     def __init__(self, mean: np.ndarray, whitening: np.ndarray, scale: float) -> None:
         self.mean = mean

@@ -6,13 +6,25 @@ its trace in the high frequencies, which one number per radius is enough to show
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from pydantic import PositiveFloat
 
 from benchmarks.methods.linear import Linear
+from pipeline.options import Model
 
 # Added to the power before the logarithm, on the scale of one grey level squared.
 FLOOR = 1e-6
 LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class Options(Model):
+    """What params.yaml can say of it."""
+
+    method: Literal["spectrum"]
+    # Inverse strength of the L2 penalty.
+    c: PositiveFloat = 1.0
 
 
 def radial_spectrum(pixels: np.ndarray) -> np.ndarray:

@@ -15,12 +15,16 @@ of training (docs/methods.md).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from pydantic import PositiveFloat
 
 from benchmarks.components import components
 from benchmarks.methods.cache import cached_per_image
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
+from pipeline.options import Model
 
 STEPS = (1, 2)
 CUT = 2
@@ -125,6 +129,14 @@ def srm_features(pixels: np.ndarray) -> np.ndarray:
         float64 (N, 624) or (N, 1872).
     """
     return _of_planes(pixels, ("Y", "Cb", "Cr"))
+
+
+class Options(Model):
+    """What params.yaml can say of it; grey or colour."""
+
+    method: Literal["srm"]
+    # Inverse strength of the L2 penalty.
+    c: PositiveFloat = 0.1
 
 
 class Srm(Linear):

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from generators.adapters.options import WeightsGenerator
+from generators.adapters.options import GanGenerator
 from generators.base import device, latents, read_card
 from pipeline.errors import UserError
 
@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 class Gan:
     """Latents in, images out; batch norm is in evaluation mode, so no image sees its batch."""
 
-    def __init__(self, options: WeightsGenerator) -> None:
+    def __init__(self, options: GanGenerator) -> None:
         """Load weights after their digest.
 
         Raises:

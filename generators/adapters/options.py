@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from generators import GANS
 from pipeline.options import Model, Name, Use
 
 
@@ -20,10 +21,10 @@ class GeneratorBase(Model):
     batch: PositiveInt = 50
 
 
-class WeightsGenerator(GeneratorBase):
+class GanGenerator(GeneratorBase):
     """A GAN of this repository: `weights` is a safetensors file beside its card."""
 
-    adapter: Literal["dcgan", "wgan", "wgan_gp", "lsgan", "pggan"]
+    adapter: Literal[GANS]
     weights: str
 
 
@@ -78,15 +79,3 @@ class CommandGenerator(GeneratorBase):
     file: Annotated[str, Field(pattern=r"\{seed(:0\d+d)?\}")] = "seed{seed:04d}.png"
     channels: Literal[1, 3] = 3
     timeout: PositiveFloat = 600.0
-
-
-Generator = Annotated[
-    WeightsGenerator
-    | DiffusersGenerator
-    | ExportedGenerator
-    | HubGenerator
-    | PackageGenerator
-    | FolderGenerator
-    | CommandGenerator,
-    Field(discriminator="adapter"),
-]

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from benchmarks import fit, matrix, workers
 from benchmarks import scores as scores_files
+from benchmarks.methods import base
 from benchmarks.thresholds import threshold_by
 from pipeline import audit, folds, manifest
 from pipeline.errors import UserError
@@ -102,7 +103,7 @@ def test_the_same_inputs_give_the_same_bytes(project):
     assert path.read_bytes() == before
 
 
-class Drawing:
+class Drawing(base.Method):
     """A real detector whose score depends on its seed: one that draws."""
 
     fits = 0

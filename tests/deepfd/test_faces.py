@@ -10,7 +10,7 @@ from PIL import Image
 import generators
 from deepfd import faces, pictures
 from deepfd.pictures import Opened
-from generators.adapters.options import WeightsGenerator
+from generators.adapters.options import GanGenerator
 from pipeline import images
 
 pytest.importorskip("dlib", reason="the extra `face` is not installed")
@@ -21,9 +21,7 @@ BACKGROUND = (640, 480)
 @pytest.fixture(scope="module")
 def portraits():
     weights = ROOT / "generators/weights/celeba/pggan.safetensors"
-    options = WeightsGenerator(
-        adapter="pggan", family="progressive", weights=str(weights), images=8
-    )
+    options = GanGenerator(adapter="pggan", family="progressive", weights=str(weights), images=8)
     return images.from_unit(generators.load(options).sample(list(range(8))).numpy())
 
 

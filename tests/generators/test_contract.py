@@ -220,7 +220,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do_offline(
     make_entry, tmp_path, monkeypatch, adapter
 ):
     entry = make_entry(adapter)
-    module = import_module(generators.GENERATORS[adapter].partition(":")[0])
+    module = import_module(generators.GENERATORS[adapter][0].partition(":")[0])
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     card = {"source": "owner/zoo", "revision": "b" * 40, "sha256": "0" * 8,

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -10,8 +9,8 @@ from typing import get_args
 import pytest
 
 import generators
-from pipeline import params
 from pipeline.errors import UserError
+from pipeline.options import target
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,13 +25,10 @@ def test_an_unknown_adapter_is_refused_with_the_known_ones():
         generators.load(SimpleNamespace(adapter="stylegan9"))
 
 
-def test_registry_and_params_know_the_same_adapters():
-    union = get_args(get_args(params.Generator)[0])
-    known = [name for kind in union for name in get_args(kind.model_fields["adapter"].annotation)]
-    assert sorted(known) == sorted(generators.GENERATORS)
-
-
 @pytest.mark.parametrize("adapter", generators.GENERATORS)
-def test_every_line_of_the_registry_names_a_class(adapter):
-    module, _, name = generators.GENERATORS[adapter].partition(":")
-    assert isinstance(getattr(import_module(module), name), type)
+def test_every_line_of_the_registry_names_a_class_and_its_options(adapter):
+    kind, options = map(target, generators.GENERATORS[adapter])
+    assert isinstance(kind, type)
+    assert adapter in get_args(options.model_fields["adapter"].annotation)
+    if adapter in generators.GANS:
+        assert isinstance(target(f"generators.networks.{adapter}:Generator"), type)

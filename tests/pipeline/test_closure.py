@@ -17,12 +17,12 @@ import generators
 from benchmarks import fit
 from benchmarks.methods import METHODS
 from generators import GENERATORS, sample
-from generators.adapters.options import Generator
 from generators.base import file_sha256
 from pipeline import closure
 from pipeline.closure import PACKAGES, Tree
 from pipeline.errors import UserError
 from pipeline.images import Jpeg
+from pipeline.params import Generator
 from pipeline.syntax import shape
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +57,16 @@ class Unseen:
 from importlib import import_module
 
 KINDS = {"a": "ours.a:A", "b": "ours.b:B"}
+PAIRS = {"a": ("ours.a:A", "ours.more:helper"), "b": ("ours.b:B", "ours.more:other")}
 
 
 def load(kind):
     module, _, name = KINDS[kind].partition(":")
     return getattr(import_module(module), name)()
+
+
+def both(kind):
+    return [getattr(import_module(one.partition(":")[0]), one[-1]) for one in PAIRS[kind]]
 
 
 def network(kind):
@@ -170,6 +175,8 @@ def test_of_a_registry_the_picked_line_counts_and_without_a_pick_all_do(ours):
     assert "ours.a:A" in names(ours("ours.registry:load", picks=["a"]))
     assert "ours.b:B" not in names(ours("ours.registry:load", picks=["a"]))
     assert {"ours.a:A", "ours.b:B"} <= names(ours("ours.registry:load"))
+    assert {"ours.a:A", "ours.more:helper"} <= names(ours("ours.registry:both", picks=["a"]))
+    assert not {"ours.b:B", "ours.more:other"} & names(ours("ours.registry:both", picks=["a"]))
     before = ours("ours.registry:load", picks=["a"]).digest()
     path = ours.folder / "ours/registry.py"
     path.write_text(path.read_text().replace('"b": ', '"c": "ours.b:B", "b": '))
@@ -255,7 +262,7 @@ def copy(tmp_path):
 
 
 ADAPTERS, FITS = {*GENERATORS}, {*METHODS}
-METHOD_LINE = '    "spectrum": "benchmarks.methods.spectrum:Spectrum",\n'
+METHOD_LINE = '    "spectrum": ("benchmarks.methods.spectrum:Spectrum", "benchmarks.methods.spectrum:Options"),\n'
 OTHER_LINE = METHOD_LINE.replace('"spectrum"', '"another"')
 
 

@@ -133,17 +133,18 @@ def test_without_an_edit_nothing_starts(repo):
 
 # What runs photographs, fakes and fits: hours, where others take seconds.
 DEAR = re.compile(r"faces|sample|fit")
-LINE = '    "spectrum": "benchmarks.methods.spectrum:Spectrum",\n'
-MORE = LINE + '    "new": "benchmarks.methods.spectrum:Spectrum",\n'
-ADAPTER = '    "dcgan": "generators.adapters.gan:Gan",\n'
+LINE = '    "spectrum": ("benchmarks.methods.spectrum:Spectrum", "benchmarks.methods.spectrum:Options"),\n'
+ADAPTER = (
+    '    "dcgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),\n'
+)
 QUIET = [
     ("generators/base.py", '"""Draw standard normal noise', '"""Draw normal noise'),
     ("deepfd/train.py", "from __future__", "# A comment.\nfrom __future__"),
     ("pipeline/images.py", "FILTER = Image", "FILTER  =  Image"),
-    ("benchmarks/methods/__init__.py", LINE, MORE),
-    ("generators/__init__.py", ADAPTER, ADAPTER + '    "new": "generators.adapters.gan:Gan",\n'),
+    ("benchmarks/methods/__init__.py", LINE, LINE + LINE.replace("spectrum", "new", 1)),
+    ("generators/__init__.py", ADAPTER, ADAPTER + ADAPTER.replace("dcgan", "new", 1)),
     ("generators/networks/pggan.py", "x.float().var(0", "x.double().var(0"),  # in training alone
-    ("benchmarks/methods/dct.py", "from scipy", "UNUSED = 1\nfrom scipy"),
+    ("benchmarks/methods/dct.py", "import numpy", "UNUSED = 1\nimport numpy"),
     ("params.yaml", "seed: ", "# A comment.\nseed: "),
 ]
 

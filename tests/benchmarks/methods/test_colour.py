@@ -10,11 +10,11 @@ from benchmarks.components import DIRECTIONS, components
 from benchmarks.methods.colour import (
     Colour,
     ColourRgb,
+    Options,
     colour_features,
     cooccurrences,
     rgb_features,
 )
-from benchmarks.methods.options import Colour as Options
 from pipeline.errors import UserError
 from pipeline.folds import Images
 

@@ -7,8 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.methods.one_class import OneClass
-from benchmarks.methods.options import OneClass as Options
+from benchmarks.methods.one_class import OneClass, Options
 from benchmarks.methods.srm import luma_features
 from pipeline.errors import UserError
 

@@ -8,11 +8,11 @@ from scipy.ndimage import correlate
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.components import components
-from benchmarks.methods.options import Srm as Options
 from benchmarks.methods.srm import (
     DIFFERENCES,
     PER_PLANE,
     SQUARE,
+    Options,
     Srm,
     filtered,
     luma_features,

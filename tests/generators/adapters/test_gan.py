@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load, save
 
 import generators
-from generators.adapters.options import WeightsGenerator
+from generators.adapters.options import GanGenerator
 from generators.base import file_sha256
 from pipeline.errors import UserError
 
 
 def options(path, adapter="dcgan"):
-    return WeightsGenerator(adapter=adapter, family="f", images=4, weights=str(path))
+    return GanGenerator(adapter=adapter, family="f", images=4, weights=str(path))
 
 
 def recard(path, **changes):
