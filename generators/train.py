@@ -11,33 +11,29 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import io
-import json
-import shutil
 import time
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from generators.base import device as best_device
-from generators.base import file_sha256, latents
 from generators.measuring.distance import Distance, features, kernel_distance
 from generators.measuring.quality import contact_sheet
 from generators.training.differences import differences
+from generators.training.trainer import MakeTrainer, Trainer
 from pipeline import folds, images, manifest
 from pipeline import params as params_module
 from pipeline.errors import UserError, one_line
 from pipeline.seeds import seed_for
 
-GANS = ("dcgan", "wgan", "wgan_gp", "lsgan", "pggan")
-TRAINABLE = (*GANS, "ddpm")
 RECIPES = Path("generators/params.yaml")
 CHECKPOINT_SECONDS = 120.0
 SHEET = (2, 10)  # rows and columns of the contact sheet of a run
@@ -57,7 +53,7 @@ def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any
     seed = recipes.pop("seed")
     if faces not in recipes:
         raise UserError(f"{path} has no block {faces!r}; expected one of {', '.join(recipes)}")
-    if name not in recipes[faces] or name not in TRAINABLE:
+    if name not in recipes[faces]:
         known = ", ".join(recipes[faces])
         raise UserError(f"{path}: {faces} has no generator {name!r}; expected one of {known}")
     return {**recipes[faces][name], "seed": seed}
@@ -65,21 +61,16 @@ def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any
 
 def make_trainer(
     name: str, options: Mapping[str, Any], channels: int, size: int, device: torch.device
-) -> Any:
-    """Build the trainer of generator `name`."""
-    seed = seed_for(int(options["seed"]), "train", name)
-    if name == "ddpm":
-        from generators.networks.ddpm import DdpmTrainer
+) -> Trainer:
+    """Build the trainer of generator `name`, by the RECIPE of its module in networks/.
 
-        return DdpmTrainer(options, channels, size, seed, device)
-    if size != 64:
-        raise UserError(
-            f"{name} makes 64x64 images, the profile's faces.size is {size}; set it to 64"
-        )
-    from generators.training.adversarial import GanTrainer
-
-    recipe = importlib.import_module(f"generators.networks.{name}").RECIPE
-    return GanTrainer(recipe, options, channels, seed, device)
+    Raises:
+        UserError: no such module, or what the recipe refuses.
+    """
+    if find_spec(f"generators.networks.{name}") is None:
+        raise UserError(f"generators/networks/{name}.py not found; expected {name}'s RECIPE there")
+    make: MakeTrainer = import_module(f"generators.networks.{name}").RECIPE
+    return make(options, channels, size, seed_for(int(options["seed"]), "train", name), device)
 
 
 def load_faces(settings: params_module.Params, split: str = "train") -> torch.Tensor:
@@ -101,14 +92,14 @@ def draw_batch(faces: torch.Tensor, count: int, random: torch.Generator) -> torc
     return batch.contiguous(memory_format=torch.channels_last)
 
 
-def save_checkpoint(path: Path, trainer: Any, step: int, options: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, trainer: Trainer, step: int, options: Mapping[str, Any]) -> None:
     """Write the trainer's state atomically."""
     buffer = io.BytesIO()
     torch.save({"state": trainer.state(), "step": step, "options": dict(options)}, buffer)
     manifest.write_atomic(path, buffer.getvalue())
 
 
-def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
+def resume(path: Path, trainer: Trainer, options: Mapping[str, Any]) -> int:
     """Restore a checkpoint if there is one; return the number of steps already made.
 
     Raises:
@@ -131,43 +122,8 @@ def resume(path: Path, trainer: Any, options: Mapping[str, Any]) -> int:
     return int(saved["step"])
 
 
-@torch.inference_mode()
-def samples(trainer: Any, count: int, done: float, side: int) -> np.ndarray:
-    """Make images with the averaged generator.
-
-    Args:
-        trainer: the run.
-        count: how many.
-        done: share of the training so far.
-        side: pixels; the images of a network that has not grown to it yet are enlarged.
-
-    Returns:
-        uint8 (count, side, side, C).
-    """
-    made = []
-    if hasattr(trainer, "pipeline"):
-        pipe = trainer.pipeline().to(trainer.device)
-        pipe.set_progress_bar_config(disable=True)
-        for seeds in batched(range(count)):
-            random = [torch.Generator().manual_seed(seed) for seed in seeds]
-            found = pipe(len(seeds), random, num_inference_steps=25, output_type="np")
-            made.append(np.rint(found.images * 255).astype(np.uint8))
-        return np.concatenate(made)
-    model = trainer.finished(done)
-    for seeds in batched(range(count)):
-        found = model(latents(seeds, (model.latent,)).to(trainer.device))
-        found = torch.nn.functional.interpolate(found, size=side)  # nearest: no pixel is new
-        made.append(images.from_unit(found.float().cpu().numpy()))
-    return np.concatenate(made)
-
-
-def batched(seeds: range) -> list[range]:
-    """Cut into ranges of at most 64."""
-    return [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
-
-
 def look(
-    trainer: Any, shown: int, total: int, side: int, photographs: np.ndarray, floor: Distance,
+    trainer: Trainer, shown: int, total: int, side: int, photographs: np.ndarray, floor: Distance,
     work: Path,
 ) -> None:  # fmt: skip
     """Write a contact sheet of the run, and a line more of its distance from photographs.
@@ -181,7 +137,7 @@ def look(
         floor: the distance of training photographs from these.
         work: folder of the run.
     """
-    made = samples(trainer, MEASURED, shown / total, side)
+    made = trainer.samples(MEASURED, shown / total, side)
     sheet = contact_sheet(made[: SHEET[0] * SHEET[1]], SHEET[1])
     manifest.write_atomic(work / "sheet.png", images.encode_png(sheet))
     found = kernel_distance(features(made), photographs)
@@ -191,43 +147,6 @@ def look(
     manifest.write_atomic(table, f"{old}{shown},{','.join(numbers)}\n".encode())
 
 
-def write_card(path: Path, name: str, options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
-    """Write the card that stands beside the weights."""
-    card = {
-        "name": name,
-        "adapter": "diffusers" if name == "ddpm" else name,
-        "source": f"trained by this repository: python -m generators.train {name}",
-        **extra,
-        "training": dict(options),
-        "differences": differences(name, options),
-    }
-    manifest.write_atomic(path, (json.dumps(card, indent=2, sort_keys=True) + "\n").encode())
-
-
-def export(trainer: Any, name: str, out: Path, options: Mapping[str, Any],
-           about: Mapping[str, Any]) -> None:  # fmt: skip
-    """Write weights and card of the finished generator under `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    if name == "ddpm":
-        folder, temporary = out / name, out / f".{name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        trainer.save(temporary)
-        files = sorted(p for p in temporary.rglob("*") if p.is_file())
-        digests = {p.relative_to(temporary).as_posix(): file_sha256(p) for p in files}
-        write_card(temporary / "card.json", name, options, {**about, "files": digests})
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-        return
-    model = trainer.finished()
-    weights = out / f"{name}.safetensors"
-    state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-    temporary = out / f".{name}.safetensors.tmp"
-    save_file(state, temporary)
-    temporary.replace(weights)
-    about = {**about, "config": trainer.config, "sha256": file_sha256(weights)}
-    write_card(weights.with_suffix(".json"), name, options, about)
-
-
 def train(
     name: str, faces_name: str, options: Mapping[str, Any], faces: torch.Tensor, out: Path,
     unseen: torch.Tensor | None = None,
@@ -235,13 +154,14 @@ def train(
     """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one.
 
     Args:
-        name: one of TRAINABLE.
+        name: a module in networks/.
         faces_name: what the photographs are called.
         options: of `recipe_options`.
         faces: photographs to train on, uint8 (N, C, H, W).
         out: folder for weights and card; the run works in `<out>.run`.
         unseen: other photographs, to measure the samples against; nothing is learned from them.
     """
+    # Begin, or go on from the checkpoint of a run with the same options on the same photographs.
     _, channels, size, _ = faces.shape
     trainer = make_trainer(name, options, channels, size, best_device())
     work = out.with_name(f"{out.name}.run")
@@ -250,10 +170,14 @@ def train(
     options = {**options, "faces_sha256": digest}
     step = resume(work / "checkpoint.pt", trainer, options)
     per_step, total = trainer.images_per_step, int(options["images"])
+
+    # What samples are measured against.
     if unseen is not None:
         photographs = features(unseen[:MEASURED].permute(0, 2, 3, 1).numpy())
         same = features(faces[:MEASURED].permute(0, 2, 3, 1).numpy())
         floor = kernel_distance(same, photographs)
+
+    # Train; now and then write a checkpoint, and look at samples.
     saved = time.monotonic()
     due, losses = saved + LOOK_SECONDS, {}
     bar = tqdm(total=total, initial=min(step * per_step, total), unit="image", desc=name,
@@ -281,14 +205,21 @@ def train(
     save_checkpoint(work / "checkpoint.pt", trainer, step, options)
     if unseen is not None:
         look(trainer, step * per_step, total, size, photographs, floor, work)
-    about = {
+
+    # Write weights and card.
+    out.mkdir(parents=True, exist_ok=True)
+    card = {
+        "name": name,
+        "source": f"trained by this repository: python -m generators.train {name}",
+        "training": options,
+        "differences": differences(name, options),
         "licence": LICENCES.get(faces_name, "the licence of the photographs it was trained on"),
         "training_data": f"{len(faces)} photographs of {faces_name} (train split)",
         "faces_sha256": digest,
         "resolution": size,
         "channels": channels,
     }
-    export(trainer, name, out, options, about)
+    trainer.save(out, name, card)
 
 
 LICENCES = {
@@ -302,7 +233,7 @@ LICENCES = {
 def main() -> None:
     """Read argv, params and faces; train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(TRAINABLE)}")
+    parser.add_argument("name", help=f"an entry of the profile in {RECIPES}")
     parser.add_argument("--out", type=Path, help="folder (generators/runs/<profile>/<name>)")
     parser.add_argument("--profile", help="refuse to train on the photographs of another profile")
     args = parser.parse_args()

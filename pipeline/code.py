@@ -239,7 +239,7 @@ def write(params: Params, folder: Path = OUT) -> list[str]:
     for path in DAGS:
         if not path.is_file():
             continue
-        for stage in stages(read_yaml(path), read_yaml(PATH)):
+        for stage in stages(read_yaml(path), read_yaml(path.with_name(PATH.name))):
             content = json.dumps(describe(stage, params, tree), indent=1, sort_keys=True) + "\n"
             file = folder / f"{stage.name}.json"
             names.add(file.name)

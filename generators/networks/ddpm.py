@@ -9,15 +9,19 @@ What is written is a diffusers pipeline folder that anyone can load with
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch.nn import functional as F
 
+from generators.base import file_sha256
 from generators.training.differences import Paper
+from generators.training.trainer import Trainer, seed_batches, write_card
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
@@ -46,10 +50,11 @@ PAPER = Paper(
 )
 
 
-class DdpmTrainer:
-    """U-Net, its moving average and optimizer; `step` makes one update."""
+LOOKED_AT_STEPS = 25  # of DDIM, for the images that a training is looked at by
 
-    critic_steps = 1
+
+class DdpmTrainer(Trainer):
+    """U-Net, its moving average and optimizer; `step` makes one update."""
 
     def __init__(
         self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
@@ -130,6 +135,27 @@ class DdpmTrainer:
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
-    def save(self, folder: Path) -> None:
-        """Write the pipeline as diffusers does, weights in safetensors."""
-        self.pipeline().save_pretrained(folder, safe_serialization=True)
+    @torch.inference_mode()
+    def samples(self, count: int, done: float, side: int) -> np.ndarray:
+        """Make images of the network's size: see `Trainer.samples`."""
+        del done, side
+        pipe, made = self.pipeline().to(self.device), []
+        for seeds in seed_batches(count):
+            random = [torch.Generator().manual_seed(seed) for seed in seeds]
+            found = pipe(len(seeds), random, num_inference_steps=LOOKED_AT_STEPS, output_type="np")
+            made.append(np.rint(found.images * 255).astype(np.uint8))
+        return np.concatenate(made)
+
+    def save(self, out: Path, name: str, card: Mapping[str, Any]) -> None:
+        """Write the folder `<name>` as diffusers does, its card in it: see `Trainer.save`."""
+        folder, temporary = out / name, out / f".{name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        self.pipeline().save_pretrained(temporary, safe_serialization=True)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        digests = {path.relative_to(temporary).as_posix(): file_sha256(path) for path in files}
+        write_card(temporary / "card.json", {**card, "adapter": "diffusers", "files": digests})
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+
+RECIPE = DdpmTrainer

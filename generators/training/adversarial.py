@@ -5,18 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from generators.base import file_sha256, latents
 from generators.training.augment import POLICY, diff_augment
+from generators.training.trainer import Trainer, seed_batches, write_card
+from pipeline import images
 from pipeline.errors import UserError
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
 # Half-life of the moving average of the weights, in images.
 EMA_IMAGES = 5000
+# The networks of networks/ make images of this side, in pixels.
+SIDE = 64
 CriticLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 GeneratorLoss = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -51,6 +59,21 @@ class Recipe:
     grow: Callable[[nn.Module, float], None] = nothing
     view: Callable[[torch.Tensor, nn.Module], torch.Tensor] = lambda real, generator: real
 
+    def __call__(
+        self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
+    ) -> GanTrainer:
+        """Make a trainer.
+
+        Raises:
+            UserError: photographs of another size than the networks', or an unknown option.
+        """
+        if size != SIDE:
+            raise UserError(
+                f"a GAN of this repository makes {SIDE}x{SIDE} images, the profile's faces.size is "
+                f"{size}; set it to {SIDE}"
+            )
+        return GanTrainer(self, options, channels, seed, device)
+
 
 def gradient_penalty(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Mean of (||grad_x critic(x)||_2 - 1)^2 on random points between real and fake.
@@ -67,7 +90,7 @@ def gradient_penalty(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) 
     return ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
 
 
-class GanTrainer:
+class GanTrainer(Trainer):
     """Generator, its moving average, critic and optimizers; `step` makes one generator update."""
 
     def __init__(
@@ -171,6 +194,25 @@ class GanTrainer:
         """Go back to a saved `state`."""
         for name, part in state.items():
             getattr(self, name).load_state_dict(part)
+
+    @torch.inference_mode()
+    def samples(self, count: int, done: float, side: int) -> np.ndarray:
+        """Make images: see `Trainer.samples`."""
+        model, made = self.finished(done), []
+        for seeds in seed_batches(count):
+            found = model(latents(seeds, (model.latent,)).to(self.device))
+            found = torch.nn.functional.interpolate(found, size=side)  # nearest: no pixel is new
+            made.append(images.from_unit(found.float().cpu().numpy()))
+        return np.concatenate(made)
+
+    def save(self, out: Path, name: str, card: Mapping[str, Any]) -> None:
+        """Write `<name>.safetensors` and `<name>.json`: see `Trainer.save`."""
+        weights, temporary = out / f"{name}.safetensors", out / f".{name}.safetensors.tmp"
+        state = self.finished().state_dict()
+        save_file({key: value.cpu().contiguous() for key, value in state.items()}, temporary)
+        temporary.replace(weights)
+        own = {"adapter": name, "config": self.config, "sha256": file_sha256(weights)}
+        write_card(weights.with_suffix(".json"), {**card, **own})
 
     @torch.no_grad()
     def finished(self, done: float = 1.0) -> nn.Module:

@@ -1,6 +1,7 @@
 """Training of generators: resumable bit for bit, honest cards."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from generators import GANS
 from generators import train as training
-from generators.base import read_card
+from generators.base import file_sha256, read_card
 from pipeline.errors import UserError
 
 OPTIONS = {
@@ -29,14 +31,14 @@ def faces():
     )
 
 
-@pytest.mark.parametrize("name", training.GANS)
+@pytest.mark.parametrize("name", GANS)
 def test_every_gan_trains_and_writes_weights_that_its_card_describes(name, faces, tmp_path):
     training.train(name, "orl", OPTIONS[name], faces, tmp_path)
     card = read_card(tmp_path / f"{name}.safetensors")
     assert card["adapter"] == name
     assert card["config"] == {"channels": 1, "width": 4}
     assert card["training"]["images"] == OPTIONS[name]["images"]
-    module = training.importlib.import_module(f"generators.networks.{name}")
+    module = import_module(f"generators.networks.{name}")
     network = module.Generator(**card["config"])
     network.load_state_dict(load_file(tmp_path / f"{name}.safetensors"))
 
@@ -50,7 +52,7 @@ def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     card = json.loads((tmp_path / "ddpm" / "card.json").read_text())
     for relative, digest in card["files"].items():
-        assert training.file_sha256(tmp_path / "ddpm" / relative) == digest
+        assert file_sha256(tmp_path / "ddpm" / relative) == digest
 
 
 @pytest.mark.parametrize("name", ["dcgan", "ddpm"])
@@ -89,6 +91,11 @@ def test_an_unknown_generator_or_set_of_faces_names_the_known_ones():
         training.recipe_options("mars", "dcgan")
 
 
+def test_a_recipe_without_a_network_is_refused():
+    with pytest.raises(UserError, match=r"networks/stylegan9\.py not found"):
+        training.make_trainer("stylegan9", OPTIONS["dcgan"], 1, 64, torch.device("cpu"))
+
+
 def test_a_size_that_no_gan_makes_is_refused():
     with pytest.raises(UserError, match=r"faces\.size is 32"):
         training.make_trainer("dcgan", OPTIONS["dcgan"], 1, 32, torch.device("cpu"))
@@ -125,7 +132,7 @@ def test_measuring_a_run_shows_its_distance_and_changes_nothing(name, faces, tmp
 
 def test_what_a_growing_generator_is_shown_by_has_its_resolution_of_the_moment():
     trainer = training.make_trainer("pggan", OPTIONS["pggan"], 3, 64, torch.device("cpu"))
-    coarse, whole = (training.samples(trainer, 2, done, side=64) for done in (0.05, 1.0))
+    coarse, whole = (trainer.samples(2, done, side=64) for done in (0.05, 1.0))
     assert coarse.shape == whole.shape == (2, 64, 64, 3)
     blocks = coarse.reshape(2, 4, 16, 4, 16, 3)
     assert (blocks == blocks[:, :, :1, :, :1]).all()  # 4x4, enlarged

@@ -262,7 +262,8 @@ def copy(tmp_path):
 
 
 ADAPTERS, FITS = {*GENERATORS}, {*METHODS}
-METHOD_LINE = '    "spectrum": ("benchmarks.methods.spectrum:Spectrum", "benchmarks.methods.spectrum:Options"),\n'
+PLACE = "benchmarks.methods.spectrum"
+METHOD_LINE = f'    "spectrum": ("{PLACE}:Spectrum", "{PLACE}:Options"),\n'
 OTHER_LINE = METHOD_LINE.replace('"spectrum"', '"another"')
 
 

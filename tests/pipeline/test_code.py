@@ -133,7 +133,8 @@ def test_without_an_edit_nothing_starts(repo):
 
 # What runs photographs, fakes and fits: hours, where others take seconds.
 DEAR = re.compile(r"faces|sample|fit")
-LINE = '    "spectrum": ("benchmarks.methods.spectrum:Spectrum", "benchmarks.methods.spectrum:Options"),\n'
+PLACE = "benchmarks.methods.spectrum"
+LINE = f'    "spectrum": ("{PLACE}:Spectrum", "{PLACE}:Options"),\n'
 ADAPTER = (
     '    "dcgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),\n'
 )

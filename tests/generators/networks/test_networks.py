@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from generators import GANS
 from generators.networks import pggan, wgan, wgan_gp
-from generators.train import GANS
 from generators.training.adversarial import gradient_penalty
 
 
