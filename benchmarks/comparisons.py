@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from benchmarks.intervals import Estimate, Measured, Sizes, difference
 from benchmarks.metrics import METRICS as MEASURED
-from pipeline.params import NONE, Params
+from pipeline.params import Params
 
 COMPARISONS = Path("benchmarks/comparisons.parquet")
 MEAN = "mean"
@@ -134,16 +134,15 @@ def compare(params: Params, found: Found) -> pd.DataFrame:
     left = {}
     for fold in params.folds():
         trained = params.training_generators(fold)
-        names = [name for name in params.training_generators(NONE) if name not in trained]
+        names = [name for name in params.train_generators if name not in trained]
         if names:
             left[fold] = names
     on = {(m, fold): _on_fold(m, fold, names, found)
           for m in params.methods for fold, names in left.items()}  # fmt: skip
-    generators = params.training_generators(NONE)
     pairs = [pair for pair in params.matrix.compare if set(pair) <= set(params.methods)]
     rows = [
         *_corrected(
-            [_row((a, b), MEAN, [(on[a, fold], on[b, fold]) for fold in generators])
+            [_row((a, b), MEAN, [(on[a, fold], on[b, fold]) for fold in params.train_generators])
              for a, b in combinations(params.methods, 2)]
         ),
         *_corrected(

@@ -113,11 +113,6 @@ def unseen(
     return pd.concat(parts)
 
 
-def held_out_generators(params: Params) -> tuple[str, ...]:
-    """Name the generators that are left out one at a time: those that are trained on otherwise."""
-    return params.training_generators(NONE)
-
-
 def mean_over(rows: pd.DataFrame, params: Params, metric: str) -> pd.Series:
     """Average a metric over held-out generators, by method; NaN where a generator is missing.
 
@@ -127,7 +122,7 @@ def mean_over(rows: pd.DataFrame, params: Params, metric: str) -> pd.Series:
         metric: a column.
     """
     table = rows.pivot_table(index="method", columns="held_out", values=metric, dropna=False)
-    names = list(held_out_generators(params))
+    names = list(params.train_generators)
     table = table.reindex(index=list(params.methods), columns=names)
     return table.mean(axis=1, skipna=False)
 

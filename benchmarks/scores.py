@@ -28,7 +28,7 @@ MODELS = Path("models")
 TEST, VALID = "test", "valid"
 # The perturbation of images as they are.
 CLEAN = "none"
-# Libraries whose version can move a score.
+# Libraries whose versions are shown beside results.
 LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 # The `seed` of a row that sums up all seeds, in what is made of scores.
 ALL_SEEDS = -1

@@ -18,13 +18,13 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from huggingface_hub.constants import CONFIG_NAME
 
 from pipeline.errors import UserError, one_line
+from pipeline.folds import MANIFESTS
 from pipeline.manifest import is_real, write_atomic
 
 if TYPE_CHECKING:
     from deepfd.predict import Predictor
 
 RESULTS = Path("benchmarks/results.parquet")
-MANIFESTS = Path("data/manifests")
 # Beside the weights and their card (deepfd/detector.py): what a verdict and a card are made from.
 BESIDE = ("threshold.json", "reads.json")
 TEMPLATE = Path(__file__).with_name("card.md.j2")

@@ -29,11 +29,11 @@ from generators.adapters.options import GeneratorBase
 from generators.base import Generator
 from pipeline import code, manifest, params
 from pipeline.errors import UserError, one_line
+from pipeline.folds import MANIFESTS
 from pipeline.images import Jpeg, generated_to_pixels
 from pipeline.params import Params, Sample
 from pipeline.seeds import seed_for
 
-MANIFESTS = Path("data/manifests")
 # Of every 20 images 14 train, 3 valid, 3 test.
 BLOCK = ("train",) * 14 + ("valid",) * 3 + ("test",) * 3
 # What makes the pictures of a row; who asks for which rows and where they are put is not in it.

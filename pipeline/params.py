@@ -136,7 +136,7 @@ class Params(Model):
 
     @property
     def train_generators(self) -> tuple[str, ...]:
-        """Names of the generators that may be trained on."""
+        """Names of the generators that may be trained on: each is left out once."""
         return tuple(name for name, g in self.generators.items() if g.use == "train")
 
     @property

@@ -14,7 +14,6 @@ import pandas as pd
 
 from benchmarks.page.tables import MISSING, bounds, number, percent, short, span
 from benchmarks.readings import (
-    held_out_generators,
     keeps_to_rule,
     left_out,
     mean_over,
@@ -75,7 +74,7 @@ def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
     recall, auc = (mean_over(clean, params, metric) for metric in ("recall", "auc"))
     fpr, keeps = mean_over(clean, params, "fpr"), keeps_to_rule(cells, params)
     fakes = pd.concat([clean, tested_only(cells)])
-    held_out = held_out_generators(params)
+    held_out = params.train_generators
     generators = (*held_out, *(name for name in params.generators if name not in held_out))
     collections = tuple(dict.fromkeys(foreign["generator"]))
     columns = []
@@ -108,7 +107,7 @@ def matrix_heat(cells: pd.DataFrame, params: Params) -> Heat:
 def family_heat(cells: pd.DataFrame, params: Params) -> Heat:
     """Recall on each generator with its whole family held out; small: with itself alone."""
     clean = cells[cells["perturbation"] == CLEAN].set_index(["method", "held_out", "generator"])
-    names = held_out_generators(params)
+    names = params.train_generators
     relatives = Counter(params.generators[name].family for name in names)
     rows = []
     for method in params.methods:

@@ -207,7 +207,7 @@ def read_scores(params: Params, folder: Path = SCORES) -> pd.DataFrame:
     """
     parts = []
     for method in params.methods:
-        for held_out in readings.held_out_generators(params):
+        for held_out in params.train_generators:
             path = scores_path(method, held_out, folder)
             rows = read_file(path, SCORE_COLUMNS, perturbation=CLEAN).to_pandas()
             # Named columns come as categories, which differ from file to file.

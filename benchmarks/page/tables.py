@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.comparisons import METRICS as COMPARED
-from benchmarks.readings import held_out_generators, left_out, mean_over, unseen
+from benchmarks.readings import left_out, mean_over, unseen
 from benchmarks.scores import ALL_SEEDS, CLEAN
 from pipeline.manifest import is_real
 from pipeline.params import Params
@@ -248,7 +248,7 @@ def history_rows(history: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = history[
         (history["seed"] == ALL_SEEDS)
         & history["method"].isin([*params.methods])
-        & history["held_out"].isin([*held_out_generators(params)])
+        & history["held_out"].isin([*params.train_generators])
     ]
     return rows if rows["round"].nunique() > 1 else rows[:0]
 

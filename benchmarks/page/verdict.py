@@ -18,7 +18,7 @@ from benchmarks.page.tables import (
     signed,
     span,
 )
-from benchmarks.readings import held_out_generators, left_out, ranking
+from benchmarks.readings import left_out, ranking
 from pipeline.params import Params
 
 SIGNIFICANT = 0.05
@@ -70,9 +70,7 @@ def verdict(cells: pd.DataFrame, params: Params, comparisons: pd.DataFrame) -> l
     best, target = str(order.index[0]), params.matrix.threshold.fpr
     first = order.iloc[0]
     clean = left_out(cells)
-    mine = (
-        clean[clean["method"] == best].set_index("held_out").loc[list(held_out_generators(params))]
-    )
+    mine = clean[clean["method"] == best].set_index("held_out").loc[list(params.train_generators)]
     worst, top = mine["recall"].idxmin(), mine["recall"].idxmax()
     lines = [
         f"{best} catches {percent(first['recall'])} of the fakes of generators it never saw "

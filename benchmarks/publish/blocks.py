@@ -115,7 +115,7 @@ def summary(kept: Kept) -> str:
         columns[head] = [number(rate, DIGITS) for rate in rates]
     cells = readings.left_out(kept.whole)
     colour = "grey" if params.faces.channels == 1 else "colour"
-    names = readings.held_out_generators(params)
+    names = params.train_generators
     text = (
         f"Recall: the share of the fakes of a generator left out of training that is caught, mean "
         f"over {len(names)} such generators and the worst of them (95 % interval); FPR: the share "
@@ -155,7 +155,7 @@ def _cells(kept: Kept, cells: pd.DataFrame, names: Sequence[str]) -> str:
 def cells(kept: Kept) -> str:
     """Every method on every generator that was left out: recall with its interval, AUC."""
     left = readings.left_out(kept.whole)
-    return _cells(kept, left, readings.held_out_generators(kept.params))
+    return _cells(kept, left, kept.params.train_generators)
 
 
 def wild(kept: Kept) -> str:

@@ -9,7 +9,6 @@ from benchmarks.page.tables import listed, p_text, percent, short, signed
 from benchmarks.page.verdict import SIGNIFICANT, oriented
 from benchmarks.publish.artefact import Kept
 from benchmarks.publish.blocks import code, collections_unseen, means
-from benchmarks.readings import held_out_generators
 
 OURS = "deepfd"
 # Methods that learn, and yet are simpler: no contrast, no second phase.
@@ -41,7 +40,7 @@ def pairs(kept: Kept) -> str:
             continue
         recall, auc = (found[metric].iloc[0] for metric in ("recall", "auc"))
         lines.append(
-            f"{code(a)} − {code(b)}, mean over {len(held_out_generators(kept.params))} generators "
+            f"{code(a)} − {code(b)}, mean over {len(kept.params.train_generators)} generators "
             f"left out: recall {_told(recall, 1, 3)}, AUC {_told(auc, 1, 3)}; paired, 95 % "
             f"intervals, p corrected for {recall['comparisons']} comparisons (Holm)."
         )

@@ -41,7 +41,7 @@ def panels(kept: Kept) -> tuple[tuple[str, ...], Panel, Panel]:
     """
     methods, sums = tuple(kept.params.methods), means(kept)
     fakes = readings.unseen(kept.whole)
-    left = readings.held_out_generators(kept.params)
+    left = kept.params.train_generators
     tested = dict.fromkeys(readings.tested_only(kept.whole)["generator"])
     recall = {
         f"{name}{'' if name in left else '*'}\nn = {span(rows['n_fake'])}": rows.set_index(

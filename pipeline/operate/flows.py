@@ -53,9 +53,8 @@ REPORT_URL = "DEEPFD_REPORT_URL"
 # A stage says its percentages many times a second; the log and the artifact follow at this pace.
 LOG_SECONDS, PROGRESS_SECONDS, BUSY_SECONDS = 15.0, 2.0, 5.0
 PERCENT = re.compile(r"(\d{1,3})%\|")
-# The stages that belong to one method: fit@<method>, also of several kinds (fit-others@<method>)
-# or one per held-out generator (fit@<method>-<held_out>).
-METHOD_STAGE = re.compile(r"fit[\w-]*@(\w+)")
+# The stage that belongs to one method.
+METHOD_STAGE = re.compile(r"fit@(\w+)")
 
 # What pipeline.audit says first when it stops a run: "2 gates failed: overlap of real: ...".
 GATE_FAILED = re.compile(r"\d+ gates? failed: (.{1,60}?) of ")
@@ -134,7 +133,7 @@ def stage(name: str, root: str) -> State:
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(number: int) -> State:
     """Show the round: the matrix as a table, the report as a link, the heat map as an image."""
-    results = pd.read_parquet(history.RESULTS)
+    results = pd.read_parquet(readings.RESULTS)
     cells = readings.left_out(results)
     table = cells.pivot_table(index="method", columns="held_out", values="recall", sort=False)
     create_table_artifact(

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import readings
+from benchmarks.readings import RESULTS
 from pipeline import manifest, params
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params
 
-RESULTS = Path("benchmarks/results.parquet")
 HISTORY = Path("benchmarks/history.parquet")
 METRICS = ("recall", "recall_low", "recall_high", "fpr", "auc")
 
