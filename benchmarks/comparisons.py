@@ -50,6 +50,9 @@ def holm(p: np.ndarray) -> np.ndarray:
     """Correct p values (m,) for their number: Holm 1979, at least as strong as Bonferroni's.
 
     The i-th smallest (i = 0 ...) is multiplied by m - i; none may fall below one before it.
+
+    >>> holm(np.array([0.5, 0.01, 0.02])).tolist()
+    [0.5, 0.03, 0.04]
     """
     order = np.argsort(p, kind="stable")
     corrected = np.empty(len(p))

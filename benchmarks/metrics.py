@@ -279,6 +279,10 @@ def measure(
 
     Returns:
         metric -> float (B,), and `oracle_threshold`.
+
+    >>> found = measure(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), threshold=0.5)
+    >>> [float(found[name][0]) for name in ("recall", "fpr", "auc")]
+    [0.5, 0.5, 0.75]
     """
     if weights is None:
         weights = np.ones((len(labels), 1))

@@ -56,6 +56,10 @@ def perturb(name: str, pixels: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     Returns:
         uint8 of the same shape.
 
+    >>> faces = np.full((1, 64, 64, 3), 128, np.uint8)
+    >>> perturb("noise", faces, ["a"]).shape, perturb("none", faces, ["a"]) is faces
+    ((1, 64, 64, 3), True)
+
     Raises:
         UserError: no such perturbation.
     """

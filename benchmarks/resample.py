@@ -12,7 +12,11 @@ from pipeline.seeds import seed_for
 
 
 def persons_of(ids: np.ndarray, identities: np.ndarray) -> np.ndarray:
-    """Return who is drawn as one: the person, or, where unknown (""), the image; str (n,)."""
+    """Return who is drawn as one: the person, or, where unknown (""), the image; str (n,).
+
+    >>> persons_of(np.array(["1.png", "2.png"]), np.array(["ann", ""])).tolist()
+    ['ann', '2.png']
+    """
     return np.where(identities == "", ids, identities)
 
 
@@ -24,6 +28,9 @@ def draw_weights(units: int, resamples: int, base: int, *names: str) -> np.ndarr
 
     Returns:
         float64 (units, resamples), whole numbers, columns sum to `units`.
+
+    >>> draw_weights(5, 3, 0, "real").sum(axis=0).tolist()
+    [5.0, 5.0, 5.0]
     """
     rng = np.random.default_rng(seed_for(base, "bootstrap", *names))
     draws = rng.integers(0, units, size=(resamples, units)) * resamples

@@ -91,6 +91,10 @@ def threshold_by(rule: str, scores: np.ndarray, labels: np.ndarray, target: floa
         labels: int (N,), 1 = fake, 0 = photograph. Fakes have no say.
         target: the allowed false-positive rate, in (0, 1).
 
+    >>> scores, labels = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 0, 0, 1])
+    >>> 0.2 < threshold_by("fpr", scores, labels, 0.4) <= 0.3  # one photograph in three may pass
+    True
+
     Raises:
         UserError: no such rule, no photograph, or a score that is NaN or infinite.
     """

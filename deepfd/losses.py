@@ -21,6 +21,9 @@ def distance(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Distances (...); on softmaxed features at most sqrt(2). Where both are equal the distance is
         exactly 0 and its gradient 0 (the root alone would give NaN).
+
+    >>> distance(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
+    [5.0]
     """
     squared = (first - second).square().sum(-1)
     apart = squared > 0

@@ -148,9 +148,10 @@ class Corpus:
 
 
 def file_name(held_out: str) -> str:
-    """Name of a held-out in files: `family:x` is `family-x`, `a+real:y` is `a-real-y`.
+    """Name of a held-out in files; no name of params.yaml has a hyphen.
 
-    No name of params.yaml has a hyphen.
+    >>> file_name("family:x"), file_name("a+real:y")
+    ('family-x', 'a-real-y')
     """
     return held_out.replace(":", "-").replace("+", "-")
 

@@ -42,12 +42,20 @@ class Table:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Write a rate, or X where there is none."""
+    """Write a rate, or X where there is none.
+
+    >>> number(0.876), number(float("nan"))
+    ('0.88', 'X')
+    """
     return MISSING if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def percent(value: float) -> str:
-    """Write a rate in per cent: "56 %", "5 %", and below ten with tenths: "1.5 %"."""
+    """Write a rate in per cent, below ten with tenths.
+
+    >>> percent(0.564), percent(0.05), percent(0.015)
+    ('56 %', '5 %', '1.5 %')
+    """
     if pd.isna(value):
         return MISSING
     if value >= 0.0995:
@@ -56,7 +64,11 @@ def percent(value: float) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a difference: "+0.02", "−0.10"."""
+    """Write a difference.
+
+    >>> signed(0.02), signed(-0.1), signed(-0.001)
+    ('+0.02', '−0.10', '+0.00')
+    """
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no −0.00
 
 
@@ -73,7 +85,11 @@ def with_interval(rows: pd.DataFrame, metric: str) -> str:
 
 
 def span(values: pd.Series) -> str:
-    """Write a count that may differ between rows: "120" or "96 to 120"."""
+    """Write a count that may differ between rows.
+
+    >>> span(pd.Series([120, 120])), span(pd.Series([120, 96]))
+    ('120', '96 to 120')
+    """
     if not len(values):
         return MISSING
     low, high = int(values.min()), int(values.max())
@@ -81,7 +97,11 @@ def span(values: pd.Series) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Write names as a sentence does: "a, b and c"."""
+    """Write names as a sentence does.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -36,6 +37,12 @@ def _render(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     results = readings.read()
+    if args.results:
+        found = compare.same(results, readings.read(args.results))
+        print("\n".join(found) or f"equal to {args.results} but for digests: {len(results)} rows")
+        if found:
+            raise SystemExit(1)
+        return
     portable = parse(yaml.safe_load(keep.portable_params(PATH.read_text(encoding="utf-8"))))
     made = artefact.read(args.name or portable.profile)
     limits = {} if args.tolerance is None else {compare.LEARNED: args.tolerance}
@@ -61,6 +68,10 @@ def main(argv: list[str] | None = None) -> None:
         if name != "render":
             command.add_argument("--name", help="folder in docs/results (default: the profile)")
         if name == "compare":
+            command.add_argument(
+                "--results", type=Path, metavar="PATH",
+                help="compare with this results.parquet instead, to the bit but for digests",
+            )  # fmt: skip
             command.add_argument("--tolerance", type=float, help=TOLERANCE)
     args = parser.parse_args(argv)
     args.function(args)

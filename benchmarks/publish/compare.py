@@ -22,6 +22,8 @@ from pipeline.params import Params
 KEYS = ["method", "held_out", "generator", "perturbation", "seed"]
 JUDGED = ("recall", "fpr", "auc")
 LEARNED, FIXED = "learned methods", "methods that draw nothing"
+# What says which code and which files, not what came out.
+DIGESTS = ("code", "data")
 TOLERANCE = {LEARNED: 0.05, FIXED: 0.001}
 
 
@@ -115,6 +117,34 @@ def _others(here: pd.DataFrame, kept: pd.DataFrame, params: Params, made: Kept) 
     one, other = codes
     if odd := [method for method in one if method in other and one[method] != other[method]]:
         lines.append(f"other code or libraries fitted {', '.join(odd)}")
+    return lines
+
+
+def same(here: pd.DataFrame, before: pd.DataFrame) -> list[str]:
+    """Compare two runs to the bit, as before and after code was moved.
+
+    Args:
+        here: rows of this run's results.parquet.
+        before: those of the other; their order counts.
+
+    Returns:
+        A line for each difference, none if all but `DIGESTS` is equal.
+    """
+    lines = [f"rows of the other alone: {row}" for row in alone(before, here)]
+    lines += [f"rows of this run alone: {row}" for row in alone(here, before)]
+    if not lines and list(here[KEYS].itertuples()) != list(before[KEYS].itertuples()):
+        lines.append("the rows are in another order")
+    if lines:
+        return lines
+    for column in here.columns.difference([*KEYS, *DIGESTS], sort=False):
+        one, other = here[column], before[column]
+        odd = ~((one == other) | (one.isna() & other.isna()))
+        if odd.any():
+            first = ", ".join(map(str, here.loc[odd, KEYS].iloc[0]))
+            lines.append(
+                f"{column} differs in {odd.sum()} rows: {one[odd].iloc[0]} here, "
+                f"{other[odd].iloc[0]} there: {first}"
+            )
     return lines
 
 

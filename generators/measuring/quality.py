@@ -39,6 +39,9 @@ def contact_sheet(pixels: np.ndarray, columns: int) -> np.ndarray:
     """Lay uint8 (N, H, W, C) out in rows of `columns`: uint8 (rows * H, columns * W, C).
 
     What the last row lacks is white.
+
+    >>> contact_sheet(np.zeros((5, 64, 64, 1), np.uint8), columns=3).shape
+    (128, 192, 1)
     """
     count, height, width, channels = pixels.shape
     rows = -(-count // columns)

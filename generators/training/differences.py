@@ -44,6 +44,9 @@ def differences(name: str, options: Mapping[str, Any]) -> list[str]:
 
     Returns:
         The paper, then one sentence a difference.
+
+    >>> differences("wgan", {"lr": 2e-4})[:2]
+    ['paper: Arjovsky et al. 2017 (arXiv 1701.07875)', 'lr 0.0002 (the paper: 5e-05)']
     """
     paper: Paper = import_module(f"generators.networks.{name}").PAPER
     options = {**paper.defaults, **options}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+from benchmarks import fit, matrix, readings, workers
 from benchmarks.publish import artefact, compare
+from benchmarks.publish.__main__ import main as publish
+from pipeline import folds
 
 
 def moved(results, method, metric, by, seed=-1):
@@ -78,3 +85,52 @@ def test_other_params_images_and_code_are_told(kept):
     text, holds = compare.report(here, params, kept)
     assert holds and "another than the kept one: seed" in text
     assert "not the same to the bit" in text and "fitted dct" in text
+
+
+def test_runs_that_differ_in_digests_alone_are_the_same(kept):
+    rows = kept.results
+    assert compare.same(rows.assign(code="new", data="e"), rows) == []
+    assert compare.same(rows.iloc[::-1].reset_index(drop=True), rows) == [
+        "the rows are in another order"
+    ]
+    moved_by_a_bit = moved(rows, "dct", "recall", 1e-15)
+    (line,) = compare.same(moved_by_a_bit, rows)
+    assert line.startswith("recall differs in 1 rows: ") and line.endswith(": dct, a, a, none, -1")
+    (line,) = compare.same(moved(rows, "dct", "auc", np.nan), rows)
+    assert line.startswith("auc differs in 1 rows: nan here, ")
+    assert "rows of this run alone: dct, a, a, none, -1" in compare.same(
+        rows, rows[rows["held_out"] != "a"]
+    )
+
+
+@pytest.mark.timeout(600)
+def test_a_project_that_is_run_twice_is_the_same_to_the_bit(
+    small_profile, tmp_path, monkeypatch, capsys
+):
+    """A real run of two methods, then one with another seed."""
+    methods = {
+        "dct": {"method": "dct"},
+        "plain": {"method": "plain", "widths": [4], "steps": 2, "batch": 8},
+    }
+    params, _ = small_profile(methods=methods, fit={"seeds": [0]})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(workers.WORKERS, "1")
+
+    def run(**changes):
+        values = params.model_copy(update=changes).model_dump(mode="json")
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        folds.main()
+        for method in methods:
+            shutil.rmtree(fit.MODELS / method, ignore_errors=True)
+            fit.main([method])
+        matrix.main()
+
+    run()
+    before = readings.RESULTS.rename("before.parquet")
+    run()
+    publish(["compare", "--results", str(before)])
+    assert "equal to before.parquet but for digests" in capsys.readouterr().out
+    run(seed=7)
+    with pytest.raises(SystemExit):
+        publish(["compare", "--results", str(before)])
+    assert "differs in" in capsys.readouterr().out
