@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks.publish keep | render | compare`."""
+"""Command line: `python -m benchmarks.publish keep | render | compare | page`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 import yaml
 
 from benchmarks import readings
-from benchmarks.publish import artefact, compare, keep, render
+from benchmarks.page.report import OUT
+from benchmarks.publish import artefact, compare, keep, render, screenshot
 from pipeline.errors import one_line
+from pipeline.manifest import write_atomic
 from pipeline.params import PATH, parse
 from pipeline.params import load as load_params
 
+PAGE = OUT / "index.html"
 TOLERANCE = (
     f"of learned methods' rates, 0 to 1 (default {compare.TOLERANCE[compare.LEARNED]}); those "
     f"that draw nothing have {compare.TOLERANCE[compare.FIXED]}"
@@ -52,17 +55,25 @@ def _compare(args: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
+def _page(args: argparse.Namespace) -> None:
+    path = render.DOCS / f"page-{args.name or load_params().profile}.png"
+    write_atomic(path, screenshot.png(PAGE))
+    print(f"written: {path}", file=sys.stderr)
+
+
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="benchmarks.publish", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="keep | render | compare")
+    commands = parser.add_subparsers(required=True, metavar="keep | render | compare | page")
     helps = {
         "keep": "copy the results of this run to docs/results/<profile>/",
         "render": "rewrite the blocks of README.md and docs/*.md, and the pictures",
         "compare": "print how far this run's results are from the kept ones; exit code 1 beyond",
+        "page": "draw how the page of this run begins, docs/page-<profile>.png, by chromium",
     }
-    for name, function in (("keep", _keep), ("render", _render), ("compare", _compare)):
+    functions = {"keep": _keep, "render": _render, "compare": _compare, "page": _page}
+    for name, function in functions.items():
         command = commands.add_parser(name, help=helps[name], description=helps[name])
         command.set_defaults(function=function)
         if name != "render":
