@@ -27,7 +27,7 @@ from pipeline.params import Params
 COMPARISONS = Path("benchmarks/comparisons.parquet")
 MEAN = "mean"
 # Higher is better but for `fpr`.
-METRICS = ("recall", "fpr", "auc", "tpr_at_fpr_05")
+COMPARED = ("recall", "fpr", "auc", "tpr_at_fpr_05")
 SCHEMA = pa.schema(
     [
         ("a", pa.string()),
@@ -113,7 +113,7 @@ def _row(pair: tuple[str, str], held_out: str, folds: list[tuple[_OnFold, _OnFol
 
 def _corrected(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a family of comparisons by metric, corrected for their number."""
-    for metric in METRICS:
+    for metric in COMPARED:
         index = MEASURED.index(metric)
         corrected = holm(np.array([row["p"][index] for row in rows]))
         for row, p in zip(rows, corrected, strict=True):

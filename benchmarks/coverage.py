@@ -20,7 +20,7 @@ from benchmarks.intervals import TAIL, Estimate, Measured, bounds, difference
 from benchmarks.resample import draw_weights
 from benchmarks.thresholds import fpr_thresholds
 
-METRICS = ("recall", "fpr", "auc")
+COVERED = ("recall", "fpr", "auc")
 TARGET = 0.05
 RESAMPLES = 300
 TRUTH = 40_000  # trials that the truth is the mean of
@@ -151,7 +151,7 @@ def measure(
         fixed: keep the threshold, as if it were known.
 
     Returns:
-        for each fold, what was measured for each of `METRICS`.
+        for each fold, what was measured for each of `COVERED`.
     """
     drawn = {
         "valid": _weights(*scenario.valid, "valid", base),
@@ -169,7 +169,7 @@ def measure(
         out.append(
             [
                 Measured(*(np.stack([table[when][i] for table in tables]) for when in (0, 1)))
-                for i in range(len(METRICS))
+                for i in range(len(COVERED))
             ]
         )
     for fold in out:
@@ -203,7 +203,7 @@ def _tables(
 
 
 def sizes(scenario: Scenario) -> list[tuple[float, float, float]]:
-    """Images, independent units and degrees of freedom behind each of `METRICS`."""
+    """Images, independent units and degrees of freedom behind each of `COVERED`."""
     valid, test, fakes = scenario.valid[0], scenario.test[0], scenario.fakes * scenario.folds
     return [
         (fakes, fakes, min(valid, scenario.fakes) - 1),
@@ -243,7 +243,7 @@ def coverage(
     measured = measure(scenario, scores, base)
     known = measure(scenario, scores, base, fixed=True) if beside else None
     out = {}
-    for i, (name, size) in enumerate(zip(METRICS, sizes(scenario), strict=True)):
+    for i, (name, size) in enumerate(zip(COVERED, sizes(scenario), strict=True)):
         mean = Estimate.mean([Estimate.of(fold[i]) for fold in measured])
         both = [bounds(mean, *size)]
         both.append(percentile([fold[i] for fold in known], base) if known else both[0])
@@ -264,7 +264,7 @@ def compared(scenario: Scenario, trials: int, base: int = 0) -> dict[str, tuple[
         measure(scenario, Trials(both.valid[h], both.test[h], both.fakes[h]), base) for h in halves
     )
     out = {}
-    for i, (name, size) in enumerate(zip(METRICS, sizes(scenario), strict=True)):
+    for i, (name, size) in enumerate(zip(COVERED, sizes(scenario), strict=True)):
         parts = [Estimate.of(one[i] - other[i]) for one, other in zip(a, b, strict=True)]
         low, high, p = difference(Estimate.mean(parts), *size)
         out[name] = float(((low <= 0) & (high >= 0)).mean()), float((p < 0.05).mean())

@@ -23,6 +23,7 @@ from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
 from pipeline import images
+from pipeline.device import default_device
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
 
@@ -73,11 +74,6 @@ class Network(nn.Module):
         """Map (N, C, S, S) in [-1, 1] to logits (N, 2) and features (N, 128), both float32."""
         maps, features = self.d1(x)
         return self.d2(maps), features
-
-
-def default_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _channels_first(pixels: Tensor) -> np.ndarray:

@@ -23,10 +23,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepfd import data, losses, parallel
-from deepfd.detector import Detector, Network, default_device
+from deepfd.detector import Detector, Network
 from deepfd.options import Faithful, Learned, OnCrops
 from deepfd.treatment import treated
 from pipeline import precision
+from pipeline.device import default_device
 from pipeline.errors import UserError
 from pipeline.folds import Images
 from pipeline.images import Jpeg

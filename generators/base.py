@@ -63,11 +63,6 @@ def own_noise_only(what: str, advice: str) -> Iterator[None]:
         raise UserError(f"{what} draws noise that is not the image's own; {advice}")
 
 
-def device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def file_sha256(path: str | Path) -> str:
     """Digest of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -24,13 +24,13 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from generators.base import device as best_device
 from generators.measuring.distance import Distance, features, kernel_distance
 from generators.measuring.quality import contact_sheet
 from generators.training.differences import differences
 from generators.training.trainer import MakeTrainer, Trainer
 from pipeline import folds, images, manifest
 from pipeline import params as params_module
+from pipeline.device import default_device
 from pipeline.errors import UserError, one_line
 from pipeline.seeds import seed_for
 
@@ -163,7 +163,7 @@ def train(
     """
     # Begin, or go on from the checkpoint of a run with the same options on the same photographs.
     _, channels, size, _ = faces.shape
-    trainer = make_trainer(name, options, channels, size, best_device())
+    trainer = make_trainer(name, options, channels, size, default_device())
     work = out.with_name(f"{out.name}.run")
     work.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(faces.numpy().tobytes()).hexdigest()

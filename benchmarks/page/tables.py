@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.comparisons import METRICS as COMPARED
+from benchmarks.comparisons import COMPARED
 from benchmarks.readings import left_out, mean_over, unseen
 from benchmarks.scores import ALL_SEEDS, CLEAN
 from pipeline.manifest import is_real

@@ -24,8 +24,8 @@ import generators
 from generators import sample
 from generators.adapters.diffusion import fetch
 from generators.adapters.options import DiffusersGenerator
-from generators.base import device
 from pipeline import params
+from pipeline.device import default_device
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params
 
@@ -35,7 +35,7 @@ def plain_loop(options: DiffusersGenerator, images: int) -> Callable[[], None]:
     folder = Path(options.weights)
     folder = folder if folder.is_dir() else fetch(folder)[0]
     dtype = getattr(torch, options.dtype)
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=dtype).to(device())
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=dtype).to(default_device())
     scheduler = getattr(diffusers, str(generators.load(options).spec()["scheduler"]))
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
@@ -92,7 +92,8 @@ def main() -> None:
     args = parser.parse_args()
     rates = compare(args.name, params.load(), args.images, args.rounds)
     print(
-        f"{device()}, {torch.get_num_threads()} threads: plain loop {rates['plain']:.2f} images/s, "
+        f"{default_device()}, {torch.get_num_threads()} threads: "
+        f"plain loop {rates['plain']:.2f} images/s, "
         f"sample stage {rates['stage']:.2f} images/s, ratio {rates['stage'] / rates['plain']:.2f}"
     )
 

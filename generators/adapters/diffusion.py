@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+from generators.adapters.network import insist
 from generators.adapters.options import DiffusersGenerator
-from generators.base import device, file_sha256, load_card, own_noise_only
+from generators.base import file_sha256, load_card, own_noise_only
+from pipeline.device import default_device
 from pipeline.errors import RetryLater, UserError
 
 CARD = "card.json"
-ATTEMPTS = 3
-WAIT_SECONDS = 2.0
 # ScoreSdeVeScheduler.step_correct takes the mean of the gradient's norm over the batch: in a batch
 # an image would depend on its neighbours, so these pipelines get one image at a time.
 ONE_BY_ONE = ("ScoreSdeVePipeline",)
@@ -92,22 +91,20 @@ def fetch(card: str | Path) -> tuple[Path, str]:
             f"{card} has revision {revision!r}; expected the 40 hex digits of a commit, so that "
             "next year the same weights come: copy them from the hub's page `Files`, `History`"
         )
-    for attempt in range(ATTEMPTS):
-        try:
-            folder = diffusers.DiffusionPipeline.download(
-                source, revision=revision, trust_remote_code=False
-            )
-            return Path(folder), f"{source}@{revision}"
-        except Exception as error:  # httpx, huggingface_hub and OSError, as the network pleases
-            cause = error
-            if attempt + 1 < ATTEMPTS:
-                time.sleep(WAIT_SECONDS * 2**attempt)
-    absent = isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError)
-    raise (UserError if absent or constants.HF_HUB_OFFLINE else RetryLater)(
-        f"{source}@{revision[:8]} could not be fetched ({type(cause).__name__}: {cause}); offline: "
-        f"fetch it where there is a network (hf download {source} --revision {revision} "
-        "--local-dir DIR) and set `weights: DIR`, or bring the hub's cache and set HF_HUB_OFFLINE=1"
-    )
+    download = diffusers.DiffusionPipeline.download
+    try:
+        folder = insist(
+            lambda: download(source, revision=revision, trust_remote_code=False), Exception
+        )
+    except Exception as error:  # httpx, huggingface_hub and OSError, as the network pleases
+        absent = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
+        raise (UserError if absent or constants.HF_HUB_OFFLINE else RetryLater)(
+            f"{source}@{revision[:8]} could not be fetched ({type(error).__name__}: {error}); "
+            f"offline: fetch it where there is a network (hf download {source} --revision "
+            f"{revision} --local-dir DIR) and set `weights: DIR`, or bring the hub's cache and set "
+            "HF_HUB_OFFLINE=1"
+        ) from None
+    return Path(folder), f"{source}@{revision}"
 
 
 def _undo_default_scale(pipe: diffusers.DiffusionPipeline, folder: Path) -> float | None:
@@ -178,7 +175,7 @@ class Diffusion:
             **({"latent_scale": scale} if scale else {}),
         }
         pipe.set_progress_bar_config(disable=True)
-        pipe.to(device())
+        pipe.to(default_device())
         for part in (getattr(pipe, "unet", None), latent):
             if part is not None:
                 part.to(memory_format=torch.channels_last)

@@ -19,7 +19,8 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from generators.adapters.options import ExportedGenerator
-from generators.base import device, latents, own_noise_only, read_card
+from generators.base import latents, own_noise_only, read_card
+from pipeline.device import default_device
 from pipeline.errors import UserError
 
 MEMBERS = re.compile(
@@ -98,7 +99,7 @@ class Exported:
         check_archive(options.weights)
         try:
             program = torch.export.load(options.weights)
-            program = move_to_device_pass(program, device())
+            program = move_to_device_pass(program, default_device())
             # The guards are Python code inside the file; batch sizes are checked without them.
             self._network = program.module(check_guards=False)
         except Exception as error:  # RuntimeError, KeyError, AssertionError, SerializeError, ...
@@ -122,7 +123,7 @@ class Exported:
         Raises:
             UserError: the network takes no such batch, draws noise of its own, or gives no images.
         """
-        z = latents(seeds, self._latent).to(device())
+        z = latents(seeds, self._latent).to(default_device())
         try:
             with own_noise_only(self._path, "export it with constant noise"):
                 images = self._network(z)

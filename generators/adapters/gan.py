@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from generators.adapters.options import GanGenerator
-from generators.base import device, latents, read_card
+from generators.base import latents, read_card
+from pipeline.device import default_device
 from pipeline.errors import UserError
 
 
@@ -48,7 +49,7 @@ class Gan:
             "weights": card["sha256"],
             "config": card["config"],
         }
-        self._network = network.eval().to(device(), memory_format=torch.channels_last)
+        self._network = network.eval().to(default_device(), memory_format=torch.channels_last)
 
     def spec(self) -> dict[str, Any]:
         """Return the digest of the weights and the network's arguments."""
@@ -57,5 +58,5 @@ class Gan:
     @torch.inference_mode()
     def sample(self, seeds: Sequence[int]) -> torch.Tensor:
         """Return float32 (N, C, H, W) in [-1, 1] on the CPU."""
-        z = latents(seeds, (self._network.latent,)).to(device())
+        z = latents(seeds, (self._network.latent,)).to(default_device())
         return self._network(z).float().clamp(-1, 1).cpu()

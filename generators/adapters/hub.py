@@ -13,7 +13,6 @@ import itertools
 import math
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from generators.adapters.network import insist
 from generators.adapters.options import HubGenerator
-from generators.base import device, file_sha256, latents, load_card
+from generators.base import file_sha256, latents, load_card
 from generators.networks.pggan import pixel_norm
+from pipeline.device import default_device
 from pipeline.errors import RetryLater, UserError
 
-ATTEMPTS = 3
-WAIT_SECONDS = 2.0
 # The activation of the last layer goes by the loss: linear for these, tanh for the others.
 LINEAR_LOSSES = ("WGANGP", "WGANGP2", "Logistic")
 TANH_LOSSES = ("MSE", "DCGAN")
@@ -112,19 +111,19 @@ def fetch(url: str, sha256: str) -> Path:
         RetryLater: the network was lost.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    for attempt in range(ATTEMPTS):
-        if path.is_file():
-            break
+    if not path.is_file():
+        shown = sys.stderr.isatty()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=sys.stderr.isatty())
-        except (OSError, RuntimeError) as error:  # URLError is an OSError
-            if attempt + 1 == ATTEMPTS:
-                raise _kind(error)(
-                    f"{url} could not be fetched ({error}); offline: fetch it where there is a "
-                    "network and put it into checkpoints/ of torch.hub's folder ($TORCH_HOME/hub)"
-                ) from None
-            time.sleep(WAIT_SECONDS * 2**attempt)
+            insist(
+                lambda: torch.hub.download_url_to_file(url, str(path), progress=shown),
+                *(OSError, RuntimeError),  # URLError is an OSError
+            )
+        except (OSError, RuntimeError) as error:
+            raise _kind(error)(
+                f"{url} could not be fetched ({error}); offline: fetch it where there is a "
+                "network and put it into checkpoints/ of torch.hub's folder ($TORCH_HOME/hub)"
+            ) from None
     if not file_sha256(path).startswith(sha256):
         raise UserError(
             f"{path} has sha256 {file_sha256(path)[:12]}, expected {sha256[:12]}: damaged or not "
@@ -178,7 +177,7 @@ class Hub:
         network = read(path)
         self._latent = network.formatLayer.in_features
         self.channels = network.toRGBLayers[-1].out_channels
-        self._network = network.to(device(), memory_format=torch.channels_last)
+        self._network = network.to(default_device(), memory_format=torch.channels_last)
         self._spec = {"adapter": "hub", "weights": file_sha256(path)}
 
     def spec(self) -> dict[str, Any]:
@@ -188,5 +187,5 @@ class Hub:
     @torch.inference_mode()
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Return float32 (N, C, H, W) in [-1, 1] on the CPU."""
-        images = self._network(latents(seeds, [self._latent]).to(device()))
+        images = self._network(latents(seeds, [self._latent]).to(default_device()))
         return images.float().clamp(-1, 1).cpu()

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from generators.adapters.options import PackageGenerator
-from generators.base import device, file_sha256, latents, load_card, own_noise_only
+from generators.base import file_sha256, latents, load_card, own_noise_only
+from pipeline.device import default_device
 from pipeline.errors import UserError
 
 
@@ -75,7 +76,7 @@ class Package:
                 f"{key!r} that fit the network"
             ) from None
         self._path = options.weights
-        self._network = network.eval().to(device(), memory_format=torch.channels_last)
+        self._network = network.eval().to(default_device(), memory_format=torch.channels_last)
         self._spec = {"adapter": "package", **{name: card[name] for name in names},
                       "network": module, "config": config, "latent": self._latent}  # fmt: skip
 
@@ -86,7 +87,7 @@ class Package:
     @torch.inference_mode()
     def sample(self, seeds: Sequence[int]) -> torch.Tensor:
         """Return float32 (N, C, H, W) in [-1, 1] on the CPU."""
-        z = latents(seeds, self._latent).to(device())
+        z = latents(seeds, self._latent).to(default_device())
         with own_noise_only(self._path, "this network cannot be used"):
             images = self._network(z)
         return images.float().clamp(-1, 1).cpu()

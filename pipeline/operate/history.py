@@ -24,7 +24,7 @@ from pipeline.errors import UserError, one_line
 from pipeline.params import Params
 
 HISTORY = Path("benchmarks/history.parquet")
-METRICS = ("recall", "recall_low", "recall_high", "fpr", "auc")
+FOLLOWED = ("recall", "recall_low", "recall_high", "fpr", "auc")
 
 SCHEMA = pa.schema(
     [
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         ("images", pa.int64()),  # of all generators together, as params.yaml asked
         ("images_by_generator", pa.string()),  # JSON: name -> images
         ("n_train", pa.int64()),
-        *((metric, pa.float64()) for metric in METRICS),
+        *((metric, pa.float64()) for metric in FOLLOWED),
         ("code", pa.string()),
         ("data", pa.string()),
         ("results", pa.string()),  # sha256 of results.parquet

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from websockets.sync.client import connect
 
-from benchmarks.comparisons import METRICS as COMPARED
+from benchmarks.comparisons import COMPARED
 from benchmarks.metrics import METRICS
 from benchmarks.readings import RESULTS_SCHEMA, left_out
 from benchmarks.scores import ALL_SEEDS

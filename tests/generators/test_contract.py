@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 import generators
 from generators import sample as stage
+from generators.adapters import network
 from generators.base import file_sha256
 from pipeline import images, manifest, params
 from pipeline.errors import RetryLater, UserError
@@ -220,8 +221,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do_offline(
     make_entry, tmp_path, monkeypatch, adapter
 ):
     entry = make_entry(adapter)
-    module = import_module(generators.GENERATORS[adapter][0].partition(":")[0])
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(network, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     card = {"source": "owner/zoo", "revision": "b" * 40, "sha256": "0" * 8,
             "url": "http://127.0.0.1:9/gone.pth"}  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.comparisons import METRICS as COMPARED
+from benchmarks.comparisons import COMPARED
 from benchmarks.page import heats, tables
 from benchmarks.page.verdict import verdict
 from benchmarks.readings import ranking

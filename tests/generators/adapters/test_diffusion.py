@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import generators
-from generators.adapters import diffusion
+from generators.adapters import diffusion, network
 from generators.adapters.options import DiffusersGenerator
 from generators.base import file_sha256
 from pipeline.errors import RetryLater, UserError
@@ -245,20 +245,20 @@ def test_a_hub_id_without_a_pinned_revision_is_refused(tmp_path, revision):
 
 def test_an_unreachable_hub_is_tried_again_and_then_says_what_to_do_offline(tmp_path, monkeypatch):
     waits = []
-    monkeypatch.setattr(diffusion.time, "sleep", waits.append)
+    monkeypatch.setattr(network.time, "sleep", waits.append)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     card = tmp_path / "hub.json"
     card.write_text(json.dumps({"source": "google/ddpm-celebahq-256", "revision": "0" * 40}))
     with pytest.raises(UserError, match="HF_HUB_OFFLINE=1"):
         generators.load(options(card))
-    assert len(waits) == diffusion.ATTEMPTS - 1 and waits[1] > waits[0]
+    assert len(waits) == network.ATTEMPTS - 1 and waits[1] > waits[0]
 
 
 def test_a_lost_network_is_for_the_flow_to_try_again(tmp_path, monkeypatch):
     def lost(*arguments, **options):
         raise ConnectionError("reset by peer")
 
-    monkeypatch.setattr(diffusion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(network, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr(diffusion.diffusers.DiffusionPipeline, "download", lost)
     card = tmp_path / "hub.json"
     card.write_text(json.dumps({"source": "google/ddpm-celebahq-256", "revision": "0" * 40}))

@@ -9,7 +9,7 @@ from pipeline.operate import history
 def results(number, recall=0.5):
     rows = [
         {
-            **dict.fromkeys(history.METRICS, recall),
+            **dict.fromkeys(history.FOLLOWED, recall),
             "round": number,
             "method": "plain",
             "held_out": held,
