@@ -92,7 +92,7 @@ def threshold_by(rule: str, scores: np.ndarray, labels: np.ndarray, target: floa
         target: the allowed false-positive rate, in (0, 1).
 
     >>> scores, labels = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 0, 0, 1])
-    >>> 0.2 < threshold_by("fpr", scores, labels, 0.4) <= 0.3  # one photograph in three may pass
+    >>> 0.2 < threshold_by("fpr", scores, labels, 0.5) <= 0.3  # the highest photograph may pass
     True
 
     Raises:
