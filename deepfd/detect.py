@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from deepfd.predict import Item, Prediction, Predictor
 
 NONE_FAKE, SOME_FAKE, SOME_UNREAD = 0, 1, 2
-BATCH = 256
 # Each has a face finder of its own, which takes a third of a second to make.
 MOST_THREADS = 8
 # A bar from this many pictures on.
@@ -147,8 +146,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     detect.add_argument(
         "--batch",
         type=_positive,
-        default=BATCH,
-        help="faces scored together (default: %(default)s)",
+        help="faces scored together, which memory grows with",
     )
     detect.add_argument(
         "--no-faces", dest="faces", action="store_false",
@@ -194,8 +192,10 @@ def run(options: argparse.Namespace) -> int:
         UserError: no model, or an output that cannot be written.
     """
     from deepfd import pictures
+    from deepfd.predict import BATCH
     from deepfd.records import Table, line, write_map
 
+    batch = options.batch or BATCH
     # Such pictures are refused with a line of our own.
     warnings.simplefilter("ignore", pictures.Image.DecompressionBombWarning)
     paths, others = pictures.listed(options.paths, sys.stdin)
@@ -216,12 +216,12 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         table = None
         if options.parquet:
-            table = stack.enter_context(Table(options.parquet, options.batch))
+            table = stack.enter_context(Table(options.parquet, batch))
         hidden = len(paths) < MANY or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(total=len(paths), unit=" pictures", disable=hidden))
         # Without a bar on the screen there is nothing to keep lines apart from.
         say = print if hidden else bar.write
-        rows = judged(detectors, paths, options.batch, options.faces, bool(options.maps))
+        rows = judged(detectors, paths, batch, options.faces, bool(options.maps))
         for number, (path, row, found) in enumerate(rows, start=1):
             if found is None:
                 unread += 1

@@ -236,11 +236,14 @@ def pixels(
     Raises:
         UserError: a pixel format without an agreed range.
     """
+    width, height = opened.image.size
+    # As fractions, which `to_pixels` turns back into these very pixels: cut out once, not twice.
+    crops = [
+        (one.box[0] / width, one.box[1] / height, one.box[2] / width, one.box[3] / height)
+        for one in chosen
+    ]
     return np.stack(
-        [
-            images.to_pixels(opened.image.crop(one.box), size, channels, "full", finish)
-            for one in chosen
-        ]
+        [images.to_pixels(opened.image, size, channels, crop, finish) for crop in crops]
     )
 
 

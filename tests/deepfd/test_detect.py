@@ -1,9 +1,9 @@
 import io
 import json
+import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -182,9 +182,12 @@ def test_the_help_is_fast_and_loads_no_heavy_library():
         "try: detect.main(['--help'])\n"
         "except SystemExit: print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     )
-    start = time.perf_counter()
+    # Of the CPU: what else the machine does is not the help's fault.
+    before = os.times()
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 2  # .5 s on a machine with nothing else to do
+    after = os.times()
+    spent = sum(after[2:4]) - sum(before[2:4])
+    assert spent < 0.5
     assert out.stdout.strip().endswith("[]")
 
 
