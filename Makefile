@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
 SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
-.PHONY: help weights setup benchmark serve test test-long lint lock clean
+.PHONY: help weights setup benchmark demo serve test test-long lint lock clean
 
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
 	@echo "    PROFILE=celeba FACES=/path/to/img_align_celeba: the same in colour (README, Profiles)"
 	@echo "make test        the tests (minutes); make test-long: those that take longer"
+	@echo "make demo        a page in the browser to try the detector, until Ctrl-C"
 	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
 	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
 	@echo "make setup       install only; make lint, make lock, make clean"
@@ -38,6 +39,10 @@ weights: setup
 	set -e; profile=$$($(BIN)/python -m pipeline.operate.profile --active); \
 	$(BIN)/dvc repro --glob "generators/dvc.yaml:train@$$profile-*"; mkdir -p generators/weights/$$profile; \
 	for out in generators/runs/$$profile/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$$profile/;; esac; done
+
+# Another model or port: make demo ARGS='--model celeba --port 8600'
+demo: setup
+	$(BIN)/python -m deepfd.demo $(ARGS)
 
 # A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
 # make serve ARGS='--cron "0 3 * * *"'

@@ -25,10 +25,8 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from captum.attr import LayerGradCam
-from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from benchmarks import scores
@@ -39,6 +37,7 @@ from benchmarks.resample import draw_weights
 from deepfd import data, faces
 from deepfd.calibrate import logits
 from deepfd.detector import SCORE_BATCH, Detector
+from deepfd.localise import enlarged, smoothed
 from deepfd.predict import Threshold
 from pipeline import folds
 from pipeline.errors import UserError, one_line
@@ -54,9 +53,9 @@ METHOD = "deepfd"
 # Hosts of a kind and generator; each is put together 8 times (regions x seams).
 HOSTS = 8
 ALL = "all"
-MAPS = ("evidence", "evidence_smoothed", "grad_cam", "centre", "random")
-# Standard deviation of the smoothing, as a fraction of the side: about half an eye.
-SMOOTHING = 1 / 16
+# What `deepfd detect --maps` draws, the same before it is smoothed, and what they are measured by.
+OURS = ("heat_map", "evidence")
+MAPS = (*OURS, "grad_cam", "centre", "random")
 
 # pixel_auc: P(a fake pixel lies above one that is not), within a picture. iou: of the fake part and
 # the places whose evidence reaches the picture's own threshold (a map without one has none).
@@ -97,7 +96,7 @@ class Looked:
 
     Attributes:
         scores: float64 (N,), P(fake), as `Detector.score` gives it.
-        evidence: float32 (N, S, S), as `deepfd.localise.heat_maps` gives it.
+        evidence: float32 (N, S, S), D2's map enlarged; smoothed it is `deepfd.localise.heat_maps`.
         grad_cam: float32 (N, S, S), >= 0, Grad-CAM of "fake" at D1's maps (Selvaraju et al. 2017).
     """
 
@@ -108,7 +107,7 @@ class Looked:
 
 def look(detector: Detector, pixels: np.ndarray) -> Looked:
     """Score pictures, uint8 (N, S, S, C), and say where, by both maps."""
-    network, size = detector.network, pixels.shape[1:3]
+    network = detector.network
     head = _Head(network.d2)
     cam = LayerGradCam(head, head.cut)
     found: list[tuple[np.ndarray, ...]] = []
@@ -117,13 +116,10 @@ def look(detector: Detector, pixels: np.ndarray) -> Looked:
         with torch.no_grad():
             maps = network.d1.maps(x)
             scores_ = torch.softmax(network.d2(maps).double(), dim=1)[:, 1]
-            evidence = network.d2.evidence(maps)[:, None]
+            evidence = network.d2.evidence(maps)
         places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
-        large = (
-            F.interpolate(one, size, mode="bilinear", align_corners=False)[:, 0]
-            for one in (evidence, places)
-        )
-        found.append(tuple(one.cpu().numpy() for one in (scores_, *large)))
+        large = (enlarged(one.cpu().numpy(), detector.size) for one in (evidence, places[:, 0]))
+        found.append((scores_.cpu().numpy(), *large))
     return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
@@ -180,8 +176,7 @@ def measure(maps: np.ndarray, masks: np.ndarray, threshold: float | None) -> dic
 def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each kind of map, float (N, S, S); `names` and `seed` make the random one."""
     evidence, size = looked.evidence, looked.evidence.shape[1]
-    yield "evidence", evidence
-    yield "evidence_smoothed", gaussian_filter(evidence, (0, SMOOTHING * size, SMOOTHING * size))
+    yield from zip(OURS, (smoothed(evidence), evidence), strict=True)
     yield "grad_cam", looked.grad_cam
     yield "centre", np.broadcast_to(centre(size), evidence.shape)
     draws = (np.random.default_rng(seed_for(seed, "random map", name)) for name in names)
@@ -209,7 +204,7 @@ def rows_of(
     limit = float(logits(np.array(threshold.score)))
     tables = []
     for name, maps in maps_of(looked, names, seed):
-        limited = limit if name.startswith("evidence") else None
+        limited = limit if name in OURS else None
         tables.append(pd.DataFrame(about | {"map": name} | measure(maps, masks, limited)))
     return pd.concat(tables, ignore_index=True)
 

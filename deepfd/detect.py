@@ -9,6 +9,7 @@ read (all the rest is judged) or the command itself is wrong. (`deepfd benchmark
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from deepfd.predict import Item, Prediction, Predictor
 
 NONE_FAKE, SOME_FAKE, SOME_UNREAD = 0, 1, 2
-BATCH = 256
 # Each has a face finder of its own, which takes a third of a second to make.
 MOST_THREADS = 8
 # A bar from this many pictures on.
@@ -100,7 +100,7 @@ def judged(
         prediction.
     """
     from deepfd import pictures
-    from deepfd.records import record
+    from deepfd.records import named, record
 
     def weighed() -> Iterator[tuple[Any, int]]:
         for path, got in _ahead(lambda one: detectors.prepare(one, find_faces), paths, batch):
@@ -118,7 +118,7 @@ def judged(
             answers |= {path: one for (path, _), one in zip(mine, found, strict=True)}
         for path, got in group:
             if isinstance(got, UserError):
-                yield path, {"picture": str(path), "error": str(got)}, None
+                yield path, {"picture": named(path), "error": named(got)}, None
             else:
                 yield path, record(path, *got, answers[path]), answers[path]
 
@@ -147,8 +147,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     detect.add_argument(
         "--batch",
         type=_positive,
-        default=BATCH,
-        help="faces scored together (default: %(default)s)",
+        help="faces scored together, which memory grows with",
     )
     detect.add_argument(
         "--no-faces", dest="faces", action="store_false",
@@ -194,10 +193,14 @@ def run(options: argparse.Namespace) -> int:
         UserError: no model, or an output that cannot be written.
     """
     from deepfd import pictures
-    from deepfd.records import Table, line, write_map
+    from deepfd.predict import BATCH
+    from deepfd.records import Table, line, named, printable, write_map
 
+    batch = options.batch or BATCH
     # Such pictures are refused with a line of our own.
     warnings.simplefilter("ignore", pictures.Image.DecompressionBombWarning)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # names of files are bytes, not always UTF-8
+        sys.stdin.reconfigure(errors="surrogateescape")
     paths, others = pictures.listed(options.paths, sys.stdin)
     if not paths:
         raise UserError("no picture named; expected some (the list on stdin is empty)")
@@ -216,24 +219,25 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         table = None
         if options.parquet:
-            table = stack.enter_context(Table(options.parquet, options.batch))
+            table = stack.enter_context(Table(options.parquet, batch))
         hidden = len(paths) < MANY or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(total=len(paths), unit=" pictures", disable=hidden))
         # Without a bar on the screen there is nothing to keep lines apart from.
         say = print if hidden else bar.write
-        rows = judged(detectors, paths, options.batch, options.faces, bool(options.maps))
+        rows = judged(detectors, paths, batch, options.faces, bool(options.maps))
         for number, (path, row, found) in enumerate(rows, start=1):
             if found is None:
                 unread += 1
-                say(f"error: {' '.join(row['error'].split())}", file=sys.stderr)
+                say(f"error: {printable(row['error'])}", file=sys.stderr)
             else:
                 fakes += found.fake
                 if options.maps:
                     # By number: two folders can hold pictures of one name.
-                    row["map"] = str(options.maps / f"{number:0{digits}}-{path.stem}.png")
-                    write_map(path, found, Path(row["map"]))
+                    target = options.maps / f"{number:0{digits}}-{path.stem}.png"
+                    write_map(path, found, target)
+                    row["map"] = named(target)
                 for note in row["notes"]:
-                    say(f"note: {path}: {note}", file=sys.stderr)
+                    say(f"note: {printable(str(path))}: {note}", file=sys.stderr)
             if table is not None:
                 table.add(row)
             if options.json:

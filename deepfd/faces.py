@@ -23,6 +23,10 @@ Framing = Sequence[float]
 
 # Finding works on a grey copy of at most this many pixels a side: faces from a tenth of that on.
 LARGEST_SIDE = 800
+# Before that on a coarse one, in a tenth of the time. A face on it that takes up so much of the
+# picture is what the picture is of, and the search ends there.
+COARSE_SIDE = 200
+FILLS = 1 / 5
 # dlib finds faces from 80 px on; copies up to this side are enlarged twofold for it.
 SMALL_SIDE = 400
 # A face cut by the border is found once there is something beyond it.
@@ -54,24 +58,39 @@ def find(picture: Image.Image) -> list[Box]:
     """Return the frontal faces of a picture, the largest first; [] without the extra.
 
     A box goes from the eyebrows to the chin, in the picture's pixels, and may reach beyond it.
+    Beside a face that takes up a fifth of the picture or more (`FILLS`), small ones are not looked
+    for.
     """
-    finder = _finder()
-    if finder is None:
+    if not available():
         return []
-    scale = min(1.0, LARGEST_SIDE / max(picture.size))
-    width, height = (max(1, round(side * scale)) for side in picture.size)
     # Any picture is read: its grey version only says where to look.
-    grey = np.asarray(images.to_mode(picture, 1).resize((width, height), Image.Resampling.BILINEAR))
+    grey = images.to_mode(picture, 1)
+    found = _found_at(grey, COARSE_SIDE, enlarge=False)
+    if not found or _area(found[0]) < FILLS * grey.width * grey.height:
+        found = _found_at(grey, LARGEST_SIDE, enlarge=max(grey.size) <= SMALL_SIDE)
+    return found
+
+
+def _found_at(grey: Image.Image, side: int, enlarge: bool) -> list[Box]:
+    """Find faces on a copy of at most `side` pixels, enlarged twofold or not."""
+    scale = min(1.0, side / max(grey.size))
+    width, height = (max(1, round(side * scale)) for side in grey.size)
+    if scale < 1:
+        grey = grey.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     pad = round(PADDING * max(width, height))
-    grey = np.ascontiguousarray(np.pad(grey, pad, mode="edge"))
+    padded = np.ascontiguousarray(np.pad(np.asarray(grey), pad, mode="edge"))
     found = [
         tuple(
             round((edge - pad) / scale)
             for edge in (box.left(), box.top(), box.right() + 1, box.bottom() + 1)
         )
-        for box in finder(grey, int(max(width, height) <= SMALL_SIDE))
+        for box in _finder()(padded, int(enlarge))
     ]
-    return sorted(found, key=lambda box: (-(box[2] - box[0]) * (box[3] - box[1]), box))
+    return sorted(found, key=lambda box: (-_area(box), box))
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def framing_of(pixels: np.ndarray) -> tuple[float, float, float, float] | None:
@@ -120,5 +139,4 @@ def overlap(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0, width) * max(0, height)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return shared / (sum(areas) - shared) if shared else 0.0
+    return shared / (_area(one) + _area(other) - shared) if shared else 0.0

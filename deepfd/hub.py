@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
-from huggingface_hub.constants import CONFIG_NAME
+from huggingface_hub.constants import CONFIG_NAME, REPOCARD_NAME
 
 from pipeline.errors import UserError, one_line
 from pipeline.folds import MANIFESTS
@@ -24,13 +24,12 @@ from pipeline.manifest import is_real, write_atomic
 if TYPE_CHECKING:
     from deepfd.predict import Predictor
 
-RESULTS = Path("benchmarks/results.parquet")
 # Beside the weights and their card (deepfd/detector.py): what a verdict and a card are made from.
-BESIDE = ("threshold.json", "reads.json")
+READS = "reads.json"
+BESIDE = ("threshold.json", READS)
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 # The method whose figures stand in the card, if the model does not name its own.
 METHOD = "deepfd"
-CARD = "README.md"  # of a model, as the Hub shows it
 
 
 class OnHub(
@@ -76,7 +75,7 @@ class OnHub(
                 local_files_only=local_files_only,
                 token=token,
                 # Nothing else of a repository is fetched, pickles least of all.
-                allow_patterns=["*.safetensors", "*.json", "README.md"],
+                allow_patterns=["*.safetensors", "*.json", REPOCARD_NAME],
             )
         return cls.load(folder, name=model_id)
 
@@ -99,7 +98,7 @@ class OnHub(
 
 def trained_on(folder: Path | None) -> list[dict[str, Any]]:
     """Return the sources a model was fitted on: `source`, `kind` and `images`, from reads.json."""
-    path = folder / "reads.json" if folder else None
+    path = folder / READS if folder else None
     if path is None or not path.is_file():
         return []
     try:
@@ -118,18 +117,25 @@ def trained_on(folder: Path | None) -> list[dict[str, Any]]:
         ) from None
 
 
-def figures(results: Path = RESULTS, method: str = METHOD) -> list[dict[str, Any]]:
+def figures(results: Path | None, method: str = METHOD) -> list[dict[str, Any]]:
     """Return what a method reached on each generator it never saw, from results.parquet.
+
+    Args:
+        results: that file, None for benchmarks/results.parquet.
+        method: whose figures.
 
     Returns:
         Per generator `held_out`, `recall` and `fpr` (in words, with 95 % intervals), `n_fake` and
         `n_real`; [] where there are no results.
     """
-    if not results.is_file():
-        return []
+    # The benchmark's own modules take a second to import, and only shipping needs them.
     import pandas as pd
 
-    from benchmarks.readings import left_out, whole
+    from benchmarks.readings import RESULTS, left_out, whole
+
+    results = results or RESULTS
+    if not results.is_file():
+        return []
 
     table = left_out(whole(pd.read_parquet(results)))
     unseen = table[table["method"] == method]
@@ -167,13 +173,13 @@ def framing(model: Path, folder: Path = MANIFESTS) -> tuple[float, float, float,
     return faces.framing_of(np.concatenate(parts)) if parts else None
 
 
-def ship(model: Path, target: Path, results: Path = RESULTS, terms: str | None = None) -> None:
+def ship(model: Path, target: Path, results: Path | None = None, terms: str | None = None) -> None:
     """Write a fitted detector's folder as others get it; `target` appears whole or not at all.
 
     Args:
         model: as `models/deepfd/none/0`.
         target: the folder to write.
-        results: where the card's figures come from.
+        results: where the card's figures come from, None for benchmarks/results.parquet.
         terms: of the photographs it was trained on, where they bind the weights; the card's licence
             is then not MIT.
 
@@ -193,9 +199,9 @@ def ship(model: Path, target: Path, results: Path = RESULTS, terms: str | None =
         kwargs = {"figures": figures(results, method), "terms": terms}
         predictor.save_pretrained(fresh, model_card_kwargs=kwargs)
         if terms:
-            card = ModelCard.load(fresh / CARD)
+            card = ModelCard.load(fresh / REPOCARD_NAME)
             card.data.license = "other"
-            card.save(fresh / CARD)
+            card.save(fresh / REPOCARD_NAME)
         swap_in(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -207,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="write a model as others get it, with its card")
     parser.add_argument("model", type=Path, help="a fitted detector, as models/deepfd/none/0")
     parser.add_argument("target", type=Path, help="the folder to write, as deepfd/models/orl")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--results", type=Path, help="default: benchmarks/results.parquet")
     parser.add_argument("--terms", help="terms of the training photographs that bind the weights")
     options = parser.parse_args(arguments)
     ship(options.model, options.target, options.results, options.terms)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from deepfd.detector import Detector
 from pipeline import images
 
+# Standard deviation of the smoothing, as a fraction of the side: about half an eye. Single places
+# are noisy; what smoothing is worth stands in docs/localisation.md.
+SMOOTHING = 1 / 16
 OPACITY = 0.6
 # Full colour from this difference of logits on (odds of 55 to 1): one scale for every picture, so
 # that a photograph that raises no suspicion is not painted red at its least unsuspicious place.
@@ -21,22 +25,33 @@ def heat_maps(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     """Say for every pixel what speaks for "fake".
 
     D2's two channels are turned into the difference of the two logits, fake minus photograph, at
-    each place and enlarged (bilinear) to the picture. Places are as coarse as D1's last map, each
-    of whose blocks after the first halves it: 16x16 for 64 pixels with three.
+    each place, enlarged (bilinear) to the picture and smoothed (`smoothed`). Places are as coarse
+    as D1's last map, each of whose blocks after the first halves it: 16x16 for 64 pixels with
+    three.
 
     Args:
         detector: a fitted detector.
         pixels: uint8 (N, size, size, C).
 
     Returns:
-        float32 (N, size, size): above 0 speaks for a fake, below 0 for a photograph. Before
-        enlarging, the mean is exactly the logit of P(fake).
+        float32 (N, size, size): above 0 speaks for a fake, below 0 for a photograph. Its mean is
+        the logit of P(fake).
     """
-    maps = torch.from_numpy(detector.evidence(pixels))[:, None]
-    if not len(maps):
+    if not len(pixels):
         return np.empty((0, detector.size, detector.size), np.float32)
-    size = (detector.size, detector.size)
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)[:, 0].numpy()
+    return smoothed(enlarged(detector.evidence(pixels), detector.size))
+
+
+def enlarged(places: np.ndarray, size: int) -> np.ndarray:
+    """Enlarge maps, float32 (N, s, s), to (N, size, size), bilinear."""
+    maps = torch.from_numpy(places)[:, None]
+    return F.interpolate(maps, (size, size), mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
+def smoothed(maps: np.ndarray) -> np.ndarray:
+    """Blur maps, float32 (N, size, size), by `SMOOTHING` of their side; the mean stays."""
+    sigma = SMOOTHING * maps.shape[-1]
+    return gaussian_filter(maps, (0, sigma, sigma), mode="reflect")
 
 
 def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -46,7 +61,7 @@ def overlay(picture: Image.Image, heat: np.ndarray) -> Image.Image:
 
     Args:
         picture: any size; the heat map is enlarged to it.
-        heat: float (H, W), 0 = says nothing.
+        heat: float (H, W), 0 = says nothing (`deepfd.predict.Prediction.map`).
 
     Returns:
         An RGB image of the picture's size.

@@ -61,14 +61,17 @@ def _files(argument: str) -> tuple[list[Path], int]:
     if path.is_dir():
         found, others, suffixes = [], 0, tuple(_suffixes())
         # Strings throughout: sorting and cutting a hundred thousand Path objects takes seconds.
-        for folder, folders, names in os.walk(argument):
+        # What cannot be listed is kept, so that reading it says so.
+        closed: list[Path] = []
+        walk = os.walk(argument, onerror=lambda error: closed.append(Path(error.filename)))
+        for folder, folders, names in walk:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             visible = sorted(name for name in names if not name.startswith("."))
             chosen = [name for name in visible if name.lower().endswith(suffixes)]
             found += [Path(folder, name) for name in chosen]
             others += len(visible) - len(chosen)
         # A folder without a picture is itself the thing that cannot be read.
-        return found or [path], others
+        return found + closed or [path], others
     if not path.exists() and glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 (absolute ones too)
         # A folder that a glob names is entered as if it were named itself.
@@ -115,6 +118,7 @@ def read(path: Path) -> Opened:
     """
     try:
         if path.is_dir():
+            next(path.iterdir(), None)  # says why, where it cannot be listed
             raise UserError(f"{path}: a folder without a picture in it")
         if not path.is_file():
             what = "not a regular file" if path.exists() else "not found"
@@ -236,11 +240,14 @@ def pixels(
     Raises:
         UserError: a pixel format without an agreed range.
     """
+    width, height = opened.image.size
+    # As fractions, which `to_pixels` turns back into these very pixels: cut out once, not twice.
+    crops = [
+        (one.box[0] / width, one.box[1] / height, one.box[2] / width, one.box[3] / height)
+        for one in chosen
+    ]
     return np.stack(
-        [
-            images.to_pixels(opened.image.crop(one.box), size, channels, "full", finish)
-            for one in chosen
-        ]
+        [images.to_pixels(opened.image, size, channels, crop, finish) for crop in crops]
     )
 
 

@@ -98,7 +98,8 @@ class Prediction:
         threshold: P(fake) from which a picture is called fake.
         verdict: `fake`, or `no sign` of one (which is not "a photograph").
         map: float32 (size, size), what each place of the judged part says for "fake" (above 0) or
-            against it; None if it was not asked for.
+            against it, in log-odds from the threshold: its mean is 0 or more where the verdict is
+            `fake`; None if it was not asked for.
         rule: the rule behind the threshold.
         score: the detector's own score, which the matrix is made of.
         how: what was judged: the `whole` picture, a `face` in it, or the training `crop` of it.
@@ -225,7 +226,8 @@ class Predictor(OnHub):
                 item.pixels[at - part.start]
                 for item, part, at in zip(items, parts, worst, strict=True)
             ]
-            heat = heat_maps(self.detector, np.stack(shown))
+            limit = calibrate.logits(np.array(self.threshold.score)).astype(np.float32)
+            heat = heat_maps(self.detector, np.stack(shown)) - limit
         return [
             Prediction(
                 probability=float(probabilities[at]),

@@ -20,10 +20,22 @@ from pipeline.manifest import write_atomic
 WORDS = {"fake": "looks fake", "no sign": "no sign of a fake found"}
 
 
+def printable(text: str) -> str:
+    r"""Return text for one line of a terminal: `\n`, other controls and stray bytes spelt out."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def named(path: object) -> str:
+    """Return a path, or words that name one, in UTF-8; bytes that are none are spelt out."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def record(path: Path, predictor: Predictor, item: Item, found: Prediction) -> dict[str, Any]:
     """Return all that is said of a picture, JSON values."""
     return {
-        "picture": str(path),
+        "picture": named(path),
         "verdict": found.verdict,
         "p_fake": found.probability,
         "threshold": found.threshold,
@@ -46,12 +58,12 @@ def record(path: Path, predictor: Predictor, item: Item, found: Prediction) -> d
 def line(row: dict[str, Any]) -> str:
     """Say a record in one line."""
     text = (
-        f"{row['picture']}: {WORDS[row['verdict']]} (P(fake) {row['p_fake']:.3f}, called fake "
-        f"from {row['threshold']:.3f}, rule {row['rule']})"
+        f"{printable(row['picture'])}: {WORDS[row['verdict']]} (P(fake) {row['p_fake']:.3f}, "
+        f"called fake from {row['threshold']:.3f}, rule {row['rule']})"
     )
     if len(row["faces"]) > 1:
         text += f", the most suspicious of {len(row['faces'])} faces"
-    return f"{text}, map in {row['map']}" if "map" in row else text
+    return f"{text}, map in {printable(row['map'])}" if "map" in row else text
 
 
 def _schema() -> pa.Schema:

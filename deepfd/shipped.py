@@ -5,17 +5,15 @@ Shipped models lie in `deepfd/models/<name>/`, one a profile, written by `python
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from deepfd.detector import CARD
+from deepfd.predict import Predictor
 from pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from deepfd.predict import Predictor
 
 LOCAL = Path("models/deepfd/none/0")
 SHIPPED = Path(__file__).parent / "models"
-CARD = "model.json"
 
 
 def shipped() -> dict[str, Path]:
@@ -76,7 +74,23 @@ def load(model: str | Path | None = None, grey: bool = False) -> Predictor:
         model: a folder, a shipped name, or None.
         grey: of several shipped models take the grey one.
     """
-    from deepfd.predict import Predictor
+    found = find(model)
+    name = next(iter(found))
+    if len(found) > 1:
+        name = choose({name: _channels(folder) for name, folder in found.items()}, grey)
+    return Predictor.load(found[name], name)
 
-    loaded = {name: Predictor.load(folder, name) for name, folder in find(model).items()}
-    return loaded[choose({name: one.detector.channels for name, one in loaded.items()}, grey)]
+
+def _channels(folder: Path) -> int:
+    """Read how many channels a model reads, without its weights.
+
+    Raises:
+        UserError: its card is damaged.
+    """
+    try:
+        return int(json.loads((folder / CARD).read_text())["network"]["channels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / CARD} does not say what its model reads ({type(error).__name__}: {error}); "
+            "expected network.channels: install the package again"
+        ) from None

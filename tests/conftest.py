@@ -1,12 +1,27 @@
+"""What tests of several packages share: planted pictures, profiles, a real headless browser."""
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from websockets.sync.client import connect
 
 from pipeline.folds import Images
 
 ROOT = Path(__file__).parents[1]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-dev-shm-usage", "--remote-debugging-port=0",
+)  # fmt: skip
+SECONDS = 120
 
 
 def planted_fold(count=120, size=32, channels=1, seed=0, strength=25, shuffled=False):
@@ -76,3 +91,89 @@ def small_profile(tmp_path):
         return checked, folder
 
     return write
+
+
+class Tab:
+    """One tab, driven over the DevTools protocol; `events` is what it said of itself."""
+
+    def __init__(self, socket):
+        self.socket, self.number, self.events = socket, 0, []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **params):
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv(timeout=SECONDS))
+            if message.get("id") == self.number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def open(self, page, width=1280, height=900, scheme="light"):
+        """Load a file or an address in a window of this size and colour scheme, wholly."""
+        self.events.clear()
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+        self.call("Emulation.setDeviceMetricsOverride",
+                  width=width, height=height, deviceScaleFactor=1, mobile=False)  # fmt: skip
+        url = page if isinstance(page, str) else page.as_uri()
+        self.call("Page.navigate", url=url)
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(json.loads(self.socket.recv(timeout=SECONDS)))
+
+    def ask(self, expression):
+        """Evaluate JavaScript."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def complaints(self):
+        """Console messages, exceptions and log entries since the page was opened."""
+        kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [event["params"] for event in self.events if event["method"] in kinds]
+
+    def requests(self):
+        """Addresses that were asked for since the page was opened."""
+        sent = (e for e in self.events if e["method"] == "Network.requestWillBeSent")
+        return [event["params"]["request"]["url"] for event in sent]
+
+    def screenshot(self, path, whole=True):
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(answer["data"]))
+
+
+@contextmanager
+def chromium(profile):
+    """A tab of a browser that is started for it and ended with it."""
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        pytest.skip("needs a browser: chromium is not on PATH (apt install chromium)")
+    command = [binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        port_file, deadline = profile / "DevToolsActivePort", time.monotonic() + SECONDS
+        while not (port_file.exists() and port_file.read_text().count("\n")):
+            assert process.poll() is None and time.monotonic() < deadline, (
+                "the browser did not start"
+            )
+            time.sleep(0.1)
+        port = int(port_file.read_text().splitlines()[0])
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/json/list", timeout=SECONDS
+        ) as answer:
+            pages = [page for page in json.load(answer) if page["type"] == "page"]
+        url = pages[0]["webSocketDebuggerUrl"]
+        # No pings: between two questions nobody reads what the tab says, nor its answers to them.
+        with connect(url, max_size=None, proxy=None, ping_interval=None) as socket:
+            yield Tab(socket)
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab

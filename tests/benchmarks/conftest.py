@@ -1,19 +1,10 @@
-"""What the tests of the report share: its parts, and a real headless browser."""
+"""What the tests of the report share: its parts."""
 
 from __future__ import annotations
-
-import base64
-import json
-import shutil
-import subprocess
-import time
-import urllib.request
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
-from websockets.sync.client import connect
 
 from benchmarks.comparisons import COMPARED
 from benchmarks.metrics import METRICS
@@ -21,95 +12,6 @@ from benchmarks.readings import RESULTS_SCHEMA, left_out
 from benchmarks.scores import ALL_SEEDS
 from pipeline import manifest
 from pipeline.folds import sources
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-dev-shm-usage", "--remote-debugging-port=0",
-)  # fmt: skip
-SECONDS = 120
-
-
-class Tab:
-    """One tab, driven over the DevTools protocol; `events` is what it said of itself."""
-
-    def __init__(self, socket):
-        self.socket, self.number, self.events = socket, 0, []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method, **params):
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
-        while True:
-            message = json.loads(self.socket.recv(timeout=SECONDS))
-            if message.get("id") == self.number:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def open(self, path, width=1280, height=900, scheme="light"):
-        """Load a file in a window of this size and colour scheme, wholly."""
-        self.events.clear()
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", features=features)
-        self.call("Emulation.setDeviceMetricsOverride",
-                  width=width, height=height, deviceScaleFactor=1, mobile=False)  # fmt: skip
-        self.call("Page.navigate", url=path.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(json.loads(self.socket.recv(timeout=SECONDS)))
-
-    def ask(self, expression):
-        """Evaluate JavaScript."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def complaints(self):
-        """Console messages, exceptions and log entries since the page was opened."""
-        kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-        return [event["params"] for event in self.events if event["method"] in kinds]
-
-    def requests(self):
-        """Addresses that were asked for since the page was opened."""
-        sent = (e for e in self.events if e["method"] == "Network.requestWillBeSent")
-        return [event["params"]["request"]["url"] for event in sent]
-
-    def screenshot(self, path, whole=True):
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(answer["data"]))
-
-
-@contextmanager
-def chromium(profile):
-    """A tab of a browser that is started for it and ended with it."""
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    if binary is None:
-        pytest.skip("needs a browser: chromium is not on PATH (apt install chromium)")
-    command = [binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        port_file, deadline = profile / "DevToolsActivePort", time.monotonic() + SECONDS
-        while not (port_file.exists() and port_file.read_text().count("\n")):
-            assert process.poll() is None and time.monotonic() < deadline, (
-                "the browser did not start"
-            )
-            time.sleep(0.1)
-        port = int(port_file.read_text().splitlines()[0])
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{port}/json/list", timeout=SECONDS
-        ) as answer:
-            pages = [page for page in json.load(answer) if page["type"] == "page"]
-        with connect(pages[0]["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
-            yield Tab(socket)
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("browser")) as tab:
-        yield tab
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, UNTOUCHED
 from benchmarks.methods.deepfd import DeepFD
 from deepfd import data, faces
 from deepfd.detector import Detector, Network
-from deepfd.localise import heat_maps
+from deepfd.localise import heat_maps, smoothed
 from pipeline import folds
 from pipeline.errors import UserError
 
@@ -94,7 +94,7 @@ def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(chann
     pixels = draw.integers(0, 256, (70, 32, 32, channels)).astype(np.uint8)
     looked = localise.look(detector, pixels)
     np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-9)
-    np.testing.assert_allclose(looked.evidence, heat_maps(detector, pixels), atol=1e-5)
+    np.testing.assert_allclose(smoothed(looked.evidence), heat_maps(detector, pixels), atol=1e-5)
     # Grad-CAM by its definition: maps weighted by the mean gradient of the logit, above 0.
     x = data.to_input(data.to_tensor(pixels[:3], detector.device))
     maps = network.d1.maps(x).detach().requires_grad_()
@@ -110,17 +110,15 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
     for held_out in ("none", "a"):
         for kind in (FAKE_IN, REAL_IN):
             found = maps.loc[held_out, "a", kind]
-            assert found.loc["evidence_smoothed", "pixel_auc"] > 0.8
+            assert found.loc["heat_map", "pixel_auc"] > 0.8
             assert found.loc["evidence", "pixel_auc"] > found.loc["random", "pixel_auc"] + 0.1
-            assert (
-                found.loc["evidence_smoothed", "iou_of_area"] > found.loc["random", "iou_of_area"]
-            )
+            assert found.loc["heat_map", "iou_of_area"] > found.loc["random", "iou_of_area"]
             assert abs(found.loc["random", "pixel_auc"] - 0.5) < 0.02
         control = maps.loc[held_out, "", CONTROL]
-        assert abs(control.loc["evidence_smoothed", "pixel_auc"] - 0.5) < 0.2
+        assert abs(control.loc["heat_map", "pixel_auc"] - 0.5) < 0.2
         assert control.loc["evidence", "called_fake"] < 0.5
         place = maps.loc[held_out, "", UNTOUCHED]
-        assert abs(place.loc["evidence_smoothed", "pixel_auc"] - 0.5) < 0.2
+        assert abs(place.loc["heat_map", "pixel_auc"] - 0.5) < 0.2
         assert set(place["n"]) == {24}
         assert (
             maps.loc[held_out, "a", REAL_IN].loc["evidence", "called_fake"]
@@ -145,7 +143,7 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
     localise.main()
     first = localise.OUT.read_bytes()
     assert list(pd.read_parquet(localise.OUT).columns) == localise.SCHEMA.names
-    assert "| held out | fake in photograph | evidence |" in capsys.readouterr().out
+    assert "| held out | fake in photograph | heat map |" in capsys.readouterr().out
     localise.main()
     assert localise.OUT.read_bytes() == first
 

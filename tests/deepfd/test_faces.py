@@ -106,6 +106,27 @@ def test_overlap_is_that_of_areas():
     assert faces.overlap((0, 0, 10, 10), (10, 0, 15, 10)) == 0
 
 
+def test_a_face_that_fills_the_picture_is_found_on_the_coarse_copy_alone(portraits, monkeypatch):
+    looked, at = [], faces._found_at
+    monkeypatch.setattr(faces, "_found_at", lambda grey, side, enlarge: (
+        looked.append(side), at(grey, side, enlarge))[1])  # fmt: skip
+    filled = [images.to_pil(one).resize((600, 600), images.FILTER) for one in portraits]
+    coarse = [faces.find(one) for one in filled]
+    assert looked.count(faces.LARGEST_SIDE) <= 2 and looked.count(faces.COARSE_SIDE) == 8
+    # Where it looked: the same face, as a search on the large copy finds it.
+    monkeypatch.setattr(faces, "FILLS", 2)
+    fine = [faces.find(one) for one in filled]
+    pairs = [(a[0], b[0]) for a, b in zip(coarse, fine, strict=True) if a and b]
+    assert len(pairs) >= 6
+    assert np.median([faces.overlap(*pair) for pair in pairs]) > 0.75
+
+
+def test_a_small_face_in_a_scene_is_looked_for_on_the_large_copy(portraits):
+    scene = placed(portraits[0], (300, 200), side=160)
+    (box,) = faces.find(scene)
+    assert 300 < (box[0] + box[2]) / 2 < 460 and 200 < (box[1] + box[3]) / 2 < 360
+
+
 def test_many_threads_find_what_one_finds(portraits):
     # dlib lets go of Python's lock; a finder shared by threads crashes the process.
     scenes = [placed(portraits[i], (0, 0), 160).crop((0, 0, 200, 200)) for i in range(8)]

@@ -1,4 +1,6 @@
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,29 @@ def test_what_names_no_picture_is_kept_so_that_reading_it_says_so(tmp_path):
         (path,), _ = pictures.listed([str(tmp_path / argument)], ())
         with pytest.raises(UserError, match=r"without a picture|not found"):
             pictures.read(path)
+
+
+def test_a_folder_that_cannot_be_listed_is_kept_so_that_reading_it_says_so(
+    tmp_path, make_photo, monkeypatch
+):
+    make_photo("a/one.png"), make_photo("a/closed/two.png")
+    closed, scan, listing = tmp_path / "a/closed", os.scandir, os.listdir
+
+    def refuse(call):
+        def called(path):
+            if Path(path) == closed:
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path)
+
+        return called
+
+    # Root, whom no permission stops, runs these tests as well.
+    monkeypatch.setattr("os.scandir", refuse(scan))
+    monkeypatch.setattr("os.listdir", refuse(listing))
+    found, _ = pictures.listed([str(tmp_path / "a")], ())
+    assert found == [tmp_path / "a/one.png", closed]
+    with pytest.raises(UserError, match="Permission denied"):
+        pictures.read(closed)
 
 
 def saved(path, image, **options):

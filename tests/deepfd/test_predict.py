@@ -156,3 +156,15 @@ def test_a_predictor_can_be_made_of_a_detector_in_memory(model):
 def test_the_threshold_file_is_what_the_fit_writes(model):
     facts = json.loads((model.folder / "threshold.json").read_text())
     assert set(facts) >= {"rule", "target", "threshold", "calibration"}
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.45, 0.5, 0.55, 0.9])
+def test_the_map_is_red_on_average_exactly_where_the_verdict_is_fake(make_model, threshold):
+    model = deepfd.load(make_model(f"at{threshold}", channels=3, threshold=threshold))
+    draw = np.random.default_rng(0)
+    many = model.predict(list(draw.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)))
+    logit = np.log(threshold / (1 - threshold))
+    for one in many:
+        assert (one.map.mean() >= 0) == one.fake
+        expected = np.log(one.score / (1 - one.score)) - logit
+        assert one.map.mean() == pytest.approx(expected, abs=2e-3)

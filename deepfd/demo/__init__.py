@@ -1,0 +1,1 @@
+"""A page to try the detector in a browser: `make demo`, or `python -m deepfd.demo`."""
