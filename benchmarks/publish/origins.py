@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from benchmarks import readings
+from benchmarks.page.tables import MISSING, number, short, span
 from benchmarks.publish.artefact import Kept
-from benchmarks.publish.blocks import DIGITS, code, table
+from benchmarks.publish.blocks import DIGITS, code, rate_with_interval, table
 from benchmarks.scores import CLEAN
-from benchmarks.tables import MISSING, number, short, span
 from pipeline.images import Jpeg
 
 # Probes of the audit that look at what is nobody's content (docs/audit.md).
@@ -55,7 +55,8 @@ def _at_test(kept: Kept, perturbation: str) -> pd.DataFrame:
 
     Returns:
         by method: `recall`, `auc`, `fpr` (means over the generators left out), `worst` and
-        `worst_name`, and `real:<name>`, the false-positive rate on a collection never seen.
+        `worst_name`, and `real:<name>`, the false-positive rate on a collection never seen, written
+        with its interval.
     """
     rows = readings.whole(kept.results, perturbation)
     left = readings.left_out(rows, perturbation=perturbation)
@@ -67,7 +68,8 @@ def _at_test(kept: Kept, perturbation: str) -> pd.DataFrame:
     found["worst_name"] = lowest["generator"]
     alien = readings.unseen(rows, "collections", perturbation)
     for name, cells in alien.groupby("generator", sort=False):
-        found[name] = cells.set_index("method")["fpr"]
+        by_method = cells.set_index("method")
+        found[name] = [rate_with_interval(by_method, str(method)) for method in found.index]
     return found
 
 
@@ -75,30 +77,26 @@ def finish(*runs: Kept) -> str:
     """Every method by the finish of the run and what was done to its test images.
 
     Args:
-        runs: of the same methods, photographs and generators; they differ in `faces.finish`.
+        runs: of the same photographs and generators; they differ in `faces.finish`. A method may be
+            in one of them alone.
     """
-    alien = list(dict.fromkeys(n for run in runs for n in run.params.collections))
-    rows, counts = [], {}
-    for run in runs:
-        cells = readings.unseen(run.whole, "collections")
-        counts |= {name: span(part["n_real"]) for name, part in cells.groupby("generator")}
-    alien = [name for name in alien if name in counts]
-    for method in runs[0].params.methods:
-        for run in runs:
-            for perturbation in run.params.perturbations:
-                found = _at_test(run, perturbation)
-                if method not in found.index:
-                    continue
-                one = found.loc[method]
-                worst = MISSING
-                if pd.notna(one["worst"]):
-                    worst = f"{number(one['worst'])} {code(str(one['worst_name']))}"
-                rows.append(
-                    [code(method), _named(run.params.faces.finish),
-                     "as they are" if perturbation == CLEAN else perturbation,
-                     number(one["recall"]), worst, number(one["auc"]), number(one["fpr"], DIGITS),
-                     *(number(one.get(name), DIGITS) for name in alien)]
-                )  # fmt: skip
+    sums = [(run, name, _at_test(run, name)) for run in runs for name in run.params.perturbations]
+    alien = pd.concat([readings.unseen(run.whole, "collections") for run in runs])
+    counts = {name: span(cells["n_real"]) for name, cells in alien.groupby("generator", sort=False)}
+    rows = []
+    for method in dict.fromkeys(m for run in runs for m in run.params.methods):
+        for run, perturbation, found in sums:
+            if method not in found.index:
+                continue
+            one, worst = found.loc[method], MISSING
+            if pd.notna(one["worst"]):
+                worst = f"{number(one['worst'])} {code(str(one['worst_name']))}"
+            rows.append(
+                [code(method), _named(run.params.faces.finish),
+                 "as they are" if perturbation == CLEAN else perturbation,
+                 number(one["recall"]), worst, number(one["auc"]), number(one["fpr"], DIGITS),
+                 *(one.get(name, MISSING) for name in counts)]
+            )  # fmt: skip
     head = ["method", "finish", "at the test", "recall, mean", "recall, worst", "AUC, mean"]
-    rates = [f"FPR {code(short(name))}, n = {counts[name]}" for name in alien]
+    rates = [f"FPR {code(short(name))}, n = {count}" for name, count in counts.items()]
     return table([*head, "FPR, mean", *rates], rows)

@@ -80,7 +80,8 @@ def test_a_finish_is_told_by_run_and_by_what_was_done_at_the_test(kept, finished
         assert row["FPR, mean"] == f"{left['fpr'].mean():.3f}"
         for name, held_out in (("far", "none"), ("near", "real:near")):
             cell = cells[(cells["held_out"] == held_out) & (cells["generator"] == f"real:{name}")]
-            assert row[f"FPR `{name}`, n = 40"] == f"{cell['fpr'].item():.3f}"
+            rate, low, high = cell[["fpr", "fpr_low", "fpr_high"]].iloc[0]
+            assert row[f"FPR `{name}`, n = 40"] == f"{rate:.3f} ({low:.2f}–{high:.2f})"
     assert float(mine[2]["recall, mean"]) < float(mine[1]["recall, mean"])
 
 

@@ -54,11 +54,12 @@ def test_the_summary_says_what_results_parquet_says(kept):
         assert row["FPR, mean"] == f"{left['fpr'].mean():.3f}"
         assert row["FPR, largest"] == f"{left['fpr'].max():.3f}"
         assert row["seeds"] == ("1" if method == "dct" else "2")
-        mine = whole[whole["method"] == method].set_index(["held_out", "generator"])["fpr"]
+        mine = whole[whole["method"] == method].set_index(["held_out", "generator"])
         for head, cell in (
             ("far", ("none", "real:far")), ("near", ("real:near", "real:near")),
         ):  # fmt: skip
-            assert row[f"FPR `{head}`, n = 40"] == f"{mine[cell]:.3f}"
+            rate, low, high = mine.loc[cell, ["fpr", "fpr_low", "fpr_high"]]
+            assert row[f"FPR `{head}`, n = 40"] == f"{rate:.3f} ({low:.2f}–{high:.2f})"
 
 
 def test_bold_is_the_best_of_those_that_keep_to_their_false_positives(kept):
