@@ -24,7 +24,6 @@ from benchmarks.page.tables import (
 )
 from benchmarks.page.verdict import oriented
 from benchmarks.publish.artefact import Kept
-from benchmarks.verdict import oriented
 
 # Of false-positive rates: a thousandth is one photograph of a collection.
 DIGITS = 3
