@@ -200,6 +200,7 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     assert not plots.get("errors") and "spectrum on one" in json.dumps(plots)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_collection_comes_and_goes_and_no_finished_sample_is_touched(tmp_path):
     repo = Repository(tmp_path)
