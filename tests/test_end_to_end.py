@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from generators.base import file_sha256
 from generators.networks import dcgan
+from pipeline import images, sources
 
 ROOT = Path(__file__).parents[1]
 CODE = ("benchmarks", "deepfd", "generators", "pipeline")
@@ -197,3 +198,59 @@ def test_dvc_repro_builds_the_matrix_and_a_generator_comes_and_goes(tmp_path):
     assert "recall_mean" in json.dumps(metrics)
     plots = json.loads(repo.dvc("plots", "show", "--json"))
     assert not plots.get("errors") and "spectrum on one" in json.dumps(plots)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_collection_comes_and_goes_and_no_finished_sample_is_touched(tmp_path):
+    repo = Repository(tmp_path)
+    del repo.values["methods"]["deepfd"]
+    repo.values["matrix"]["compare"] = []
+    # Photographs of other people than the ones that are there already.
+    abroad = tmp_path / "abroad"
+    abroad.mkdir()
+    for index, photograph in enumerate(list(sources.orl().photographs)[100:160]):
+        images.open_image(photograph.read()).save(abroad / f"{index:02d}.png")
+    repo.write()
+    repo.dvc("repro", "matrix")
+    first, samples = repo.results(), repo.digest("data/manifests/*/*")
+
+    # One entry more: one stage more.
+    repo.values["photographs"]["abroad"] = {"source": "folder", "path": "abroad"}
+    repo.write()
+    ran = stages_run(repo.dvc("repro", "matrix"))
+    made = {stage for stage in ran if stage.startswith(("faces", "sample"))}
+    assert made == {"faces@abroad"} and "fit@spectrum" in ran
+    new = repo.digest("data/manifests/real_abroad/*")
+    shutil.move(tmp_path / "data/manifests/real_abroad", tmp_path / "aside")
+    assert repo.digest("data/manifests/*/*") == samples
+    shutil.move(tmp_path / "aside", tmp_path / "data/manifests/real_abroad")
+    # Each of two is left out once, and tested on in every fold.
+    found = repo.results()
+    assert {"real:orl", "real:abroad"} <= set(found["held_out"]) & set(found["generator"])
+    cell = found[(found["held_out"] == "real:abroad") & (found["generator"] == "real:abroad")]
+    assert not cell["seen"].any() and cell["fpr"].notna().all()
+
+    # For testing only: it is split anew, trained on by none and left out by none.
+    repo.values["photographs"]["abroad"]["use"] = "test"
+    repo.write()
+    ran = stages_run(repo.dvc("repro", "matrix"))
+    made = {stage for stage in ran if stage.startswith(("faces", "sample"))}
+    assert made == {"faces@abroad"}
+    assert repo.digest("data/manifests/real_abroad/*") != new
+    found = repo.results()
+    assert set(found["held_out"]) == set(first["held_out"])
+    rows = found[found["generator"] == "real:abroad"]
+    assert len(rows) and not rows["seen"].any() and (rows["n_real"] == 60).all()
+    assert set(found["n_train"]) == set(first["n_train"])
+
+    # Gone from every result, which is then the same as before, bit for bit; nothing is made again.
+    del repo.values["photographs"]["abroad"]
+    repo.write()
+    ran = stages_run(repo.dvc("repro", "matrix"))
+    assert not any(stage.startswith(("faces", "sample")) for stage in ran)
+    pd.testing.assert_frame_equal(repo.results(), first, check_exact=True)
+    for path in (*tmp_path.glob("benchmarks/*.parquet"), *tmp_path.glob("scores/**/*.parquet")):
+        assert "abroad" not in pd.read_parquet(path).to_csv(), path
+    names = {path.stem for path in (tmp_path / "models/spectrum").iterdir()}
+    assert names == {"one", "two", "none"}

@@ -13,6 +13,7 @@ import pandas as pd
 from benchmarks import readings
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
+from pipeline.audit import TABLE as AUDIT
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.params import load as load_params
@@ -32,6 +33,7 @@ class Kept:
         params: of the run.
         results: all rows of results.parquet.
         comparisons: all rows of comparisons.parquet.
+        audit: all rows of audit.parquet.
         provenance: what `benchmarks.publish.keep.provenance` says.
     """
 
@@ -39,6 +41,7 @@ class Kept:
     params: Params
     results: pd.DataFrame
     comparisons: pd.DataFrame
+    audit: pd.DataFrame
     provenance: dict[str, Any]
 
     @property
@@ -64,7 +67,7 @@ def read(name: str, folder: Path = FOLDER) -> Kept:
         raise UserError(f"{home} holds no {PROVENANCE}; kept are {known}: {AGAIN}")
     try:
         provenance = json.loads((home / PROVENANCE).read_text(encoding="utf-8"))
-        comparisons = pd.read_parquet(home / COMPARISONS.name)
+        comparisons, audit = (pd.read_parquet(home / p.name) for p in (COMPARISONS, AUDIT))
     except (OSError, ValueError) as error:
         raise UserError(f"{home} is damaged ({error}); {AGAIN}") from None
     if list(comparisons.columns) != COMPARISONS_SCHEMA.names:
@@ -73,7 +76,7 @@ def read(name: str, folder: Path = FOLDER) -> Kept:
             f"{COMPARISONS_SCHEMA.names}: {AGAIN}"
         )
     results = readings.read(home / readings.RESULTS.name)
-    return Kept(name, load_params(home / PARAMS), results, comparisons, provenance)
+    return Kept(name, load_params(home / PARAMS), results, comparisons, audit, provenance)
 
 
 def params_digest(params: Params) -> str:

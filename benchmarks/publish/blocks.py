@@ -13,6 +13,7 @@ from benchmarks.comparisons import MEAN
 from benchmarks.page import heats, tables
 from benchmarks.page.tables import (
     MISSING,
+    bounds,
     number,
     p_text,
     percent,
@@ -90,6 +91,18 @@ def collections_unseen(kept: Kept) -> dict[str, pd.DataFrame]:
     }  # fmt: skip
 
 
+def rate_with_interval(rows: pd.DataFrame, method: str) -> str:
+    """Write a method's false-positive rate with its interval, or X where it has none.
+
+    Args:
+        rows: a cell each, by method.
+        method: whose.
+    """
+    if method not in rows.index or pd.isna(rows.loc[method, "fpr"]):
+        return MISSING
+    return f"{number(rows.loc[method, 'fpr'], DIGITS)} ({bounds(rows.loc[method], 'fpr')})"
+
+
 def summary(kept: Kept) -> str:
     """One row per method: both sides, means and worst."""
     params, order = kept.params, means(kept)
@@ -111,8 +124,7 @@ def summary(kept: Kept) -> str:
     alien = collections_unseen(kept)
     for name, rows in alien.items():
         head = f"FPR {code(short(name))}, n = {span(rows['n_real'])}"
-        rates = rows["fpr"].reindex(methods)
-        columns[head] = [number(rate, DIGITS) for rate in rates]
+        columns[head] = [rate_with_interval(rows, method) for method in methods]
     cells = readings.left_out(kept.whole)
     colour = "grey" if params.faces.channels == 1 else "colour"
     names = params.train_generators
@@ -123,7 +135,7 @@ def summary(kept: Kept) -> str:
         f"set for {percent(params.matrix.threshold.fpr)}"
     )
     if alien:
-        text += ", then of collections that the fit never saw"
+        text += ", then of collections that the fit never saw (95 % interval)"
     text += (
         f". {span(cells['n_fake'])} fakes and {span(cells['n_real'])} photographs a cell, "
         f"{params.faces.size}x{params.faces.size} {colour}. Bold: the best of the methods whose "

@@ -6,21 +6,24 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.publish import artefact, blocks, claims, picture
+from benchmarks.publish import artefact, blocks, claims, origins, picture
 from benchmarks.publish.artefact import Kept
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
 
 DOCS = Path("docs")
-ABLATION = "ablation"
-# What a block is made by.
-BLOCKS: dict[str, Callable[[Kept], str]] = {
+# Blocks made of kept results that are not the profile's own: their names go behind the profile's.
+ELSEWHERE = {"ablation": ("ablation",), "finish": ("finish-none", "finish-jpeg")}
+# What a block is made by, of one kept result or of all that `sources` names.
+BLOCKS: dict[str, Callable[..., str]] = {
     "summary": blocks.summary,
     "cells": blocks.cells,
     "families": blocks.families,
     "collections": blocks.collections,
     "wild": blocks.wild,
-    ABLATION: blocks.ablation,
+    "ablation": blocks.ablation,
+    "finish": origins.finish,
+    "probes": origins.probes,
     "pairs": claims.pairs,
     "verdict": claims.verdict,
     "provenance": claims.provenance,
@@ -28,9 +31,9 @@ BLOCKS: dict[str, Callable[[Kept], str]] = {
 _MARK = re.compile(r"<!-- results:(?P<key>[\w-]+:[\w-]+):(?P<end>start|end) -->")
 
 
-def source(profile: str, block: str) -> str:
+def sources(profile: str, block: str) -> tuple[str, ...]:
     """Name the kept results that a block is made of: of an ablation `<profile>-ablation`."""
-    return f"{profile}-{ABLATION}" if block == ABLATION else profile
+    return tuple(f"{profile}-{name}" for name in ELSEWHERE.get(block, ())) or (profile,)
 
 
 def _spans(text: str, where: str) -> Iterator[tuple[str, str, int, int]]:
@@ -66,9 +69,9 @@ def rendered(text: str, read: Callable[[str], Kept | None], where: str = "the te
     """
     parts, at = [], 0
     for profile, block, start, end in _spans(text, where):
-        kept = read(source(profile, block))
-        if kept is not None:
-            parts += [text[at:start], f"\n{BLOCKS[block](kept)}\n"]
+        found = [read(name) for name in sources(profile, block)]
+        if None not in found:
+            parts += [text[at:start], f"\n{BLOCKS[block](*found)}\n"]
             at = end
     return "".join([*parts, text[at:]])
 
@@ -99,8 +102,9 @@ def stale(root: Path = Path()) -> dict[Path, str]:
 
 
 def pictured(folder: Path) -> list[str]:
-    """Name the kept results that have a picture: all but ablations, which are a table."""
-    return [name for name in artefact.names(folder) if not name.endswith(f"-{ABLATION}")]
+    """Name the kept results that have a picture: all but those that are there for a table."""
+    ends = tuple(f"-{name}" for names in ELSEWHERE.values() for name in names)
+    return [name for name in artefact.names(folder) if not name.endswith(ends)]
 
 
 def render(root: Path = Path()) -> list[Path]:

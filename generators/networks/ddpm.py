@@ -42,7 +42,14 @@ PAPER = Paper(
         "attention at the lowest resolution only, no dropout, AdamW without decay, gradients "
         "clipped at norm 1",
     ),
-    values={"batch": 128, "widths": [128, 256, 256, 256], "layers_per_block": 2, "lr": 2e-4},
+    # Of its smallest pictures, 32x32: 800,000 steps.
+    values={
+        "images": 102_400_000,
+        "batch": 128,
+        "widths": [128, 256, 256, 256],
+        "layers_per_block": 2,
+        "lr": 2e-4,
+    },
     defaults={"ema_images": 20000, "layers_per_block": 1},
     average="decay 0.9999 a step",
     augmented=False,

@@ -199,7 +199,8 @@ PAPER = Paper(
         f"{', '.join(map(str, WIDTHS))} times the width in maps, as many latents as first maps "
         "(the paper: 512, 512, 512, 512, 256, and 512 latents)",
     ),
-    values={"batch": 16, "lr": 1e-3},
+    # 800,000 to stabilise each of five resolutions, as many to fade in each but the first.
+    values={"images": 7_200_000, "batch": 16, "lr": 1e-3},
     defaults={"ema_images": EMA_IMAGES},
     average="decay 0.999 a step",
     batch_norm=False,

@@ -126,6 +126,14 @@ PAPER = Paper(
         "no normalisation in the critic (the authors' 64x64 code: layer norm)",
         "the critic's first block works on the picture itself (so the paper's CIFAR critic)",
     ),
-    values={"batch": 64, "width": 64, "lr": 1e-4, "critic_lr": 1e-4, "critic_steps": 5},
+    # 200,000 generator steps of 5 batches each in the authors' 64x64 code.
+    values={
+        "images": 64_000_000,
+        "batch": 64,
+        "width": 64,
+        "lr": 1e-4,
+        "critic_lr": 1e-4,
+        "critic_steps": 5,
+    },
     defaults={"ema_images": EMA_IMAGES, "critic_steps": RECIPE.critic_steps},
 )

@@ -35,6 +35,11 @@ class Paper(NamedTuple):
     batch_norm: bool = True
 
 
+def _text(value: Any) -> str:
+    """Write the value of an option: 64,000,000."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def differences(name: str, options: Mapping[str, Any]) -> list[str]:
     """Say what a training did otherwise than its paper.
 
@@ -52,7 +57,7 @@ def differences(name: str, options: Mapping[str, Any]) -> list[str]:
     options = {**paper.defaults, **options}
     found = [f"paper: {paper.source}", *paper.otherwise]
     found += [
-        f"{key} {options[key]} (the paper: {theirs})"
+        f"{key} {_text(options[key])} (the paper: {_text(theirs)})"
         for key, theirs in paper.values.items()
         if options.get(key, theirs) != theirs
     ]

@@ -17,6 +17,7 @@ from benchmarks.publish import artefact
 from benchmarks.readings import RESULTS_SCHEMA
 from benchmarks.thresholds import threshold_by
 from pipeline import params as params_module
+from pipeline.gates.gate import SOFT, judge, table_of
 from pipeline.manifest import write_table
 
 ROOT = Path(__file__).parents[3]
@@ -100,6 +101,16 @@ PROVENANCE = {
 }  # fmt: skip
 
 
+def audit_of(params):
+    """A table of the audit with a made-up AUC of each probe on each generator, and between two."""
+    subjects = [*params.generators, "real:near and real:other"]
+    return table_of(
+        judge(probe, subject, 0.5 + 0.01 * place + 0.1 * number, 0.75, "-", SOFT)
+        for place, subject in enumerate(subjects)
+        for number, probe in enumerate(("bands", "grid", "blockiness", "border"))
+    )
+
+
 def write_kept(home, found, results, comparisons):
     """Write a folder of kept results."""
     checked = params_module.parse(found)
@@ -113,6 +124,7 @@ def write_kept(home, found, results, comparisons):
     ):
         table = pa.Table.from_pandas(rows, schema, preserve_index=False)
         write_table(home / f"{name}.parquet", table)
+    write_table(home / "audit.parquet", audit_of(checked))
 
 
 @pytest.fixture(scope="session")
