@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
 SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
-.PHONY: help weights setup benchmark serve test test-long lint lock clean
+.PHONY: help weights setup benchmark serve test test-numbers test-long lint lock clean
 
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
@@ -46,6 +46,11 @@ serve: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What networks compute, in each number format, whichever of them is the faster on this CPU.
+test-numbers: setup
+	for format in fp32 bf16; do \
+	DEEPFD_PRECISION=$$format $(BIN)/python -m pytest -q -m "numbers and not long" || exit 1; done
 
 # Minutes rather than seconds.
 test-long: setup

@@ -139,7 +139,6 @@ class Repository:
             digest.update(path.relative_to(self.folder).as_posix().encode() + path.read_bytes())
         return digest.hexdigest()
 
-
     def made(self):
         """Digest of every file that the pipeline has made, but for how long the fits took."""
         status = ["git", "ls-files", "--others", "--", "data", "models", "scores", "benchmarks"]

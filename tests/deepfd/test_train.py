@@ -12,6 +12,8 @@ from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Faithful, Treatment
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 OPTIONS = Faithful(
     method="faithful", width=8, contrastive_steps=5, classifier_steps=12, batch=8, lr=0.003,
     validate_every=4,
@@ -175,7 +177,10 @@ def test_a_loss_that_explodes_stops_the_fit(planted):
         run(planted(20), planted(20, seed=1), options=wild)
 
 
-def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(planted):
+def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(
+    planted, monkeypatch
+):
+    monkeypatch.delenv(training.precision.VARIABLE, raising=False)  # both, here
     fold, valid, test = planted(120), planted(40, seed=1), planted(60, seed=2)
     options = CROPS.model_copy(update={"steps": 60, "lr": 0.01})
     for number in ("fp32", "bf16"):
@@ -187,6 +192,7 @@ def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(
 
 
 def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
+    monkeypatch.delenv(training.precision.VARIABLE, raising=False)
     asked = []
 
     def choose(which, device, step):
