@@ -65,7 +65,9 @@ lock:
 	echo '# Exact versions of everything installed: `make lock` writes this file from .venv.' > requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> requirements.lock
 
-# Removes everything the pipeline makes, which is what git ignores in these places; keeps the
-# environment, the generators' weights and the runs of `make weights`, which took hours.
+# Removes everything the pipeline makes: what git ignores in these places, then what is left to git
+# and was not committed (the history of the rounds too). Keeps the environment, the generators'
+# weights and the runs of `make weights`, which took hours.
 clean:
 	git clean -fdXq -- data models scores dvclive benchmarks .dvc/cache .dvc/tmp
+	git clean -fdq -- dvc.lock benchmarks/history.parquet benchmarks/metrics.json benchmarks/plots
