@@ -12,7 +12,7 @@ SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PRO
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
 	@echo "    PROFILE=celeba FACES=/path/to/img_align_celeba: the same in colour (README, Profiles)"
-	@echo "make test        the tests (minutes); make test-long: those that take longer"
+	@echo "make test        the tests (minutes); make test-numbers, make test-long: more of them"
 	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
 	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
 	@echo "make setup       install only; make lint, make lock, make clean"
