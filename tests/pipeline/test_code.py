@@ -217,6 +217,30 @@ def test_photographs_that_come_go_or_change_start_their_stage_alone(repo):
     assert repo.started() == set()
 
 
+def test_another_version_of_a_library_starts_what_computes_with_it(repo):
+    # The first of this name on the path is the one that counts as installed.
+    card = repo.folder / "torch-0.0.dist-info/METADATA"
+    card.parent.mkdir()
+    card.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0\n")
+    try:
+        started = repo.started()
+    finally:
+        shutil.rmtree(card.parent)
+    assert stages(started, "sample") == stages(repo.names(), "sample")
+    assert fits(started) == {"fit@npr"}  # spectrum does without
+    assert not started & {"faces@ours", "faces@others", "audit", "report"}
+
+
+def test_a_gate_starts_no_fit_and_a_method_more_starts_its_own_alone(repo):
+    with repo.edited("params.yaml", "collapse: 0.05", "collapse: 0.06"):
+        assert repo.started() == {"audit", "report"}
+    old = "\nmethods:\n"
+    with repo.edited("params.yaml", old, f"{old}  dct:\n    method: dct\n"):
+        started = repo.started()
+    assert fits(started) == {"fit@dct"}
+    assert not {name for name in started - fits(started) if DEAR.match(name)}
+
+
 def test_modules_that_a_cheap_stage_reads_start_it(repo):
     with repo.edited("pipeline/seeds.py", ">> 1", ">> 2"):
         assert {"audit", "matrix"} <= repo.started()
