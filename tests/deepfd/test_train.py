@@ -201,11 +201,11 @@ def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
         step("bf16")
         return "fp32"
 
-    monkeypatch.setattr(training.precision, "choose", choose)
     options = CROPS.model_copy(update={"precision": "auto"})
-    one, _ = run(planted(40), planted(20, seed=1), options)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.precision, "choose", choose)
+        one, _ = run(planted(40), planted(20, seed=1), options)
     assert asked == ["auto"]
-    monkeypatch.undo()
     other, _ = run(planted(40), planted(20, seed=1), CROPS)
     # A measurement leaves no trace in what is trained.
     assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
