@@ -7,12 +7,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
 SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
-.PHONY: help weights setup benchmark demo serve test test-long lint lock clean
+.PHONY: help weights setup benchmark demo serve test test-numbers test-long lint lock clean
 
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
 	@echo "    PROFILE=celeba FACES=/path/to/img_align_celeba: the same in colour (README, Profiles)"
-	@echo "make test        the tests (minutes); make test-long: those that take longer"
+	@echo "make test        the tests (minutes); make test-numbers, make test-long: more of them"
 	@echo "make demo        a page in the browser to try the detector, until Ctrl-C"
 	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
 	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
@@ -52,6 +52,11 @@ serve: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# What networks compute, in each number format, whichever of them is the faster on this CPU.
+test-numbers: setup
+	for format in fp32 bf16; do \
+	DEEPFD_PRECISION=$$format $(BIN)/python -m pytest -q -m "numbers and not long" || exit 1; done
+
 # Minutes rather than seconds.
 test-long: setup
 	$(BIN)/python -m pytest -m long --timeout 3600
@@ -65,7 +70,9 @@ lock:
 	echo '# Exact versions of everything installed: `make lock` writes this file from .venv.' > requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> requirements.lock
 
-# Removes everything the pipeline makes, which is what git ignores in these places; keeps the
-# environment, the generators' weights and the runs of `make weights`, which took hours.
+# Removes everything the pipeline makes: what git ignores in these places, then what is left to git
+# and was not committed (the history of the rounds too). Keeps the environment, the generators'
+# weights and the runs of `make weights`, which took hours.
 clean:
 	git clean -fdXq -- data models scores dvclive benchmarks .dvc/cache .dvc/tmp
+	git clean -fdq -- dvc.lock benchmarks/history.parquet benchmarks/metrics.json benchmarks/plots

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,19 +95,40 @@ class Repository:
     def write(self):
         (self.folder / "params.yaml").write_text(yaml.safe_dump(self.values, sort_keys=False))
 
-    def dvc(self, *arguments):
+    def start(self, *arguments, **options):
+        """Start DVC; returns the process."""
         python = Path(sys.executable)
         env = os.environ | {
             "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder),
             "OMP_NUM_THREADS": "1",
         }
-        done = subprocess.run(
-            [python, "-m", "dvc", *arguments],
-            cwd=self.folder, env=env, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
+        return subprocess.Popen(
+            [python, "-m", "dvc", *arguments], cwd=self.folder, env=env, text=True, **options
+        )
+
+    def dvc(self, *arguments):
+        process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        said, complained = process.communicate()
+        assert process.returncode == 0, said[-3000:] + complained[-3000:]
+        return said
+
+    def kill(self, after):
+        """Kill `dvc repro` and all that it runs, as a power cut would, after so many seconds.
+
+        Returns:
+            Whether it was still running.
+        """
+        process = self.start(
+            "repro", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        return False
 
     def results(self):
         return pd.read_parquet(self.folder / "benchmarks/results.parquet")
@@ -115,6 +139,19 @@ class Repository:
         for path in sorted(self.folder.glob(pattern)):
             digest.update(path.relative_to(self.folder).as_posix().encode() + path.read_bytes())
         return digest.hexdigest()
+
+    def made(self):
+        """Digest of every file that the pipeline has made, but for how long the fits took."""
+        status = ["git", "ls-files", "--others", "--", "data", "models", "scores", "benchmarks"]
+        listed = subprocess.run(status, cwd=self.folder, capture_output=True, text=True, check=True)
+        found = {}
+        for name in sorted(listed.stdout.split("\n")[:-1]):
+            content = (self.folder / name).read_bytes()
+            if name == "benchmarks/report/index.html":
+                content = re.sub(rb"\d+\.\d (s|min)\b", b"", content)
+            if not name.endswith(("timing.json", ".pyc")):
+                found[name] = hashlib.sha256(content).hexdigest()
+        return found
 
 
 def stages_run(output):
@@ -254,3 +291,39 @@ def test_a_collection_comes_and_goes_and_no_finished_sample_is_touched(tmp_path)
         assert "abroad" not in pd.read_parquet(path).to_csv(), path
     names = {path.stem for path in (tmp_path / "models/spectrum").iterdir()}
     assert names == {"one", "two", "none"}
+
+
+# Kills of a run from scratch, one in each tenth of the time that it takes.
+KILLS = 10
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, capsys):
+    def fresh(name):
+        (tmp_path / name).mkdir()
+        return Repository(tmp_path / name)
+
+    start = time.monotonic()
+    undisturbed = fresh("undisturbed")
+    undisturbed.dvc("repro")
+    seconds, expected = time.monotonic() - start, undisturbed.made()
+    for kind in ("results", "comparisons", "audit", "reads"):
+        assert f"benchmarks/{kind}.parquet" in expected
+    for part in ("manifests/one/", "manifests/real_orl/", "scores/deepfd/", "models/deepfd/"):
+        assert any(part in name for name in expected)
+    draw, killed = random.Random(0), 0
+    for kill in range(KILLS):
+        repo = fresh(f"killed-{kill}")
+        after = seconds * (kill + draw.random()) / KILLS
+        cut = repo.kill(after)
+        killed += cut
+        there = len(repo.made())
+        repo.dvc("repro")
+        with capsys.disabled():
+            print(f"\n{after:6.1f} of {seconds:.0f} s: {there} of {len(expected)} files", end="")
+        assert repo.made() == expected
+        assert stages_run(repo.dvc("repro")) == {"code"}
+        shutil.rmtree(repo.folder)
+    # (The last may have come too late, on a machine that is less busy by now.)
+    assert killed >= KILLS - 2

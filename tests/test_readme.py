@@ -9,6 +9,7 @@ printed as it ends. Environment variables shorten it:
     README_VENV=.venv      take the packages of this environment rather than install them
     README_SMALL=1         two generators and trainings of two steps: minutes in all
     README_TESTS=0         leave out `make test`
+    README_SLACK=5         five times the time for everything, on a machine that is busy otherwise
     README_FACES=PATH      photographs for the other profile, which is then run as well; without
                            them it is switched to and back only
 
@@ -41,6 +42,7 @@ README = ROOT / "README.md"
 # Blocks that are no command: trees and drawings.
 PLAIN = {"", "text"}
 FACES = "/path/to/img_align_celeba"
+SLACK = float(os.environ.get("README_SLACK", "1"))
 # Runs every statement as the interpreter's prompt does: values of expressions are shown.
 PROMPT = (
     "import ast, sys; scope = {}\n"
@@ -114,6 +116,7 @@ class Clone:
 
     def run(self, command: str, within: float | None = None, given: str = "") -> str:
         """Run a command to its end; returns what it said. `within`: seconds it may take."""
+        within = within and within * SLACK
         start = time.monotonic()
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self.env, input=given,
@@ -280,12 +283,12 @@ def _serve(clone: Clone, command: str) -> None:
     @clone.served.callback
     def stop() -> None:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(120)
+        process.wait(120 * SLACK)
         assert "Traceback" not in log.read_text()
 
     while "another terminal" not in log.read_text():
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < start + 600, log.read_text()
+        assert time.monotonic() < start + 600 * SLACK, log.read_text()
         time.sleep(0.5)
     clone.say(f"{time.monotonic() - start:8.1f} s  {command}: until it serves")
 

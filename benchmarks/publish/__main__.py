@@ -38,6 +38,13 @@ def _render(args: argparse.Namespace) -> None:
         print("nothing to write: the documents say what is kept", file=sys.stderr)
 
 
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no difference of rates; expected 0 to 1")
+    return value
+
+
 def _compare(args: argparse.Namespace) -> None:
     results = readings.read()
     if args.results:
@@ -83,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
                 "--results", type=Path, metavar="PATH",
                 help="compare with this results.parquet instead, to the bit but for digests",
             )  # fmt: skip
-            command.add_argument("--tolerance", type=float, help=TOLERANCE)
+            command.add_argument("--tolerance", type=_tolerance, help=TOLERANCE)
     args = parser.parse_args(argv)
     args.function(args)
 

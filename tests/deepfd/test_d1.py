@@ -6,6 +6,8 @@ from deepfd.d1 import D1
 from deepfd.detector import Network
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 SLIM = {"kind": "residual", "widths": [4, 6, 8], "stride": 1}
 
 

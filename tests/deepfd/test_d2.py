@@ -3,6 +3,8 @@ import torch
 
 from deepfd.d2 import D2
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.mark.parametrize("head", ["paper", "linear"])
 def test_the_mean_of_the_evidence_is_the_difference_of_the_logits(head):

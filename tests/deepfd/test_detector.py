@@ -11,6 +11,8 @@ from deepfd.detector import Detector, Network
 from pipeline import images
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture(scope="module", params=[1, 3])
 def detector(request):

@@ -8,6 +8,8 @@ from deepfd.detector import Detector, Network
 from deepfd.options import Plain
 from pipeline.images import to_pil
 
+pytestmark = pytest.mark.numbers
+
 SIZE, HALF = 96, 48
 
 

@@ -6,6 +6,8 @@ import torch
 
 from deepfd import losses
 
+pytestmark = pytest.mark.numbers
+
 
 def features(count, seed=0):
     stream = torch.Generator().manual_seed(seed)

@@ -11,6 +11,8 @@ from deepfd.predict import BATCH, Predictor, Threshold
 from pipeline import images
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture
 def model(make_model, calibration):

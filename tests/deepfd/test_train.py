@@ -12,6 +12,8 @@ from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Faithful, Treatment
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 OPTIONS = Faithful(
     method="faithful", width=8, contrastive_steps=5, classifier_steps=12, batch=8, lr=0.003,
     validate_every=4,
@@ -175,7 +177,10 @@ def test_a_loss_that_explodes_stops_the_fit(planted):
         run(planted(20), planted(20, seed=1), options=wild)
 
 
-def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(planted):
+def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(
+    planted, monkeypatch
+):
+    monkeypatch.delenv(training.precision.VARIABLE, raising=False)  # both, here
     fold, valid, test = planted(120), planted(40, seed=1), planted(60, seed=2)
     options = CROPS.model_copy(update={"steps": 60, "lr": 0.01})
     for number in ("fp32", "bf16"):
@@ -187,6 +192,7 @@ def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(
 
 
 def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
+    monkeypatch.delenv(training.precision.VARIABLE, raising=False)
     asked = []
 
     def choose(which, device, step):
@@ -195,11 +201,11 @@ def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
         step("bf16")
         return "fp32"
 
-    monkeypatch.setattr(training.precision, "choose", choose)
     options = CROPS.model_copy(update={"precision": "auto"})
-    one, _ = run(planted(40), planted(20, seed=1), options)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.precision, "choose", choose)
+        one, _ = run(planted(40), planted(20, seed=1), options)
     assert asked == ["auto"]
-    monkeypatch.undo()
     other, _ = run(planted(40), planted(20, seed=1), CROPS)
     # A measurement leaves no trace in what is trained.
     assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))

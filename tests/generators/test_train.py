@@ -14,6 +14,8 @@ from generators import train as training
 from generators.base import file_sha256, read_card
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 OPTIONS = {
     "dcgan": {"images": 24, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
     "wgan": {"images": 40, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},

@@ -16,6 +16,8 @@ from pipeline import folds, params
 from pipeline.errors import UserError
 from pipeline.options import one_of
 
+pytestmark = pytest.mark.numbers
+
 ROOT = Path(__file__).parents[3]
 # For methods trained in steps: as few as show that everything runs.
 STEPS = {

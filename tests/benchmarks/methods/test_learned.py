@@ -10,6 +10,8 @@ from deepfd import data
 from deepfd.options import DeepFD, Faithful, Npr, Plain
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 SLIM = {"widths": (8, 16), "crop": 16, "batch": 16, "lr": 0.01}
 OPTIONS = {
     # The authors' rate falls early, so on few steps theirs begins higher.

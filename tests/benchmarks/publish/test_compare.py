@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks import fit, matrix, readings, workers
-from benchmarks.publish import compare
+from benchmarks.publish import artefact, compare
 from benchmarks.publish.__main__ import main as publish
 from pipeline import folds
 
@@ -135,3 +135,26 @@ def test_a_project_that_is_run_twice_is_the_same_to_the_bit(
     with pytest.raises(SystemExit):
         publish(["compare", "--results", str(before)])
     assert "differs in" in capsys.readouterr().out
+
+
+def test_options_that_are_newer_than_the_kept_run_are_no_other_params(kept):
+    before = artefact.Kept(
+        kept.name, kept.params, kept.results, kept.comparisons,
+        kept.provenance | {"params_sha256": "of the options that there were"},
+    )  # fmt: skip
+    text, holds = compare.report(kept.results, kept.params, before)
+    assert holds and "another than the kept one" not in text
+
+
+def test_a_run_that_shares_no_row_is_beyond_any_tolerance(kept):
+    here = kept.results.assign(method=kept.results["method"] + "_b")
+    text, holds = compare.report(here, kept.params, kept, dict.fromkeys(compare.TOLERANCE, 1.0))
+    assert not holds and text.count("no row that both have") == 2
+    assert f"rows kept, and not here: {len(here)} " in text
+
+
+@pytest.mark.parametrize("tolerance", ["-0.1", "nan", "5"])
+def test_a_tolerance_that_is_no_difference_of_rates_is_refused(tolerance, capsys):
+    with pytest.raises(SystemExit):
+        publish(["compare", "--tolerance", tolerance])
+    assert "expected 0 to 1" in capsys.readouterr().err

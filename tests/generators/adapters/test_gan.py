@@ -11,6 +11,8 @@ from generators.adapters.options import GanGenerator
 from generators.base import file_sha256
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.numbers
+
 
 def options(path, adapter="dcgan"):
     return GanGenerator(adapter=adapter, family="f", images=4, weights=str(path))

@@ -11,6 +11,8 @@ from generators import GANS
 from generators.networks import pggan, wgan, wgan_gp
 from generators.training.adversarial import gradient_penalty
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture(params=GANS)
 def gan(request):
