@@ -57,7 +57,7 @@ def test_a_file_that_was_not_there_is_seen(project):
 def test_cards_and_templates_are_among_what_is_compared(project):
     read = json.loads(stamp.STAMP.read_text())["files"]
     assert "generators/weights/orl/dcgan.json" in read
-    assert read[str(ROOT / "benchmarks/report.html.j2")]
+    assert read[str(ROOT / "benchmarks/page/report.html.j2")]
 
 
 def test_an_upgrade_of_a_library_is_seen(project, monkeypatch):
