@@ -16,18 +16,25 @@ CODE = "code"
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of this Python in the project; its stages find this Python too."""
+    """Run a command of this Python in the project; its stages find this Python too.
+
+    Raises:
+        CalledProcessError: it failed.
+    """
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=TOP, env=env, capture_output=True, text=True
-    )
+        [sys.executable, "-m", *command], cwd=TOP, env=env, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
 
 
 def is_finished() -> bool:
     """Say whether `dvc repro` would run nothing but stage `code`."""
-    done = _run("dvc", "repro", "--dry")
-    started = set(re.findall(r"Running stage '([^']+)'", done.stdout))
-    return not done.returncode and started <= {CODE}
+    try:
+        done = _run("dvc", "repro", "--dry")
+    except subprocess.CalledProcessError:
+        return False
+    return set(re.findall(r"Running stage '([^']+)'", done.stdout)) <= {CODE}
 
 
 def races() -> list[Race]:
