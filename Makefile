@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # PROFILE and FACES switch, then all goes on with the active profile, params.yaml.
 SWITCH = $(if $(PROFILE)$(FACES),$(BIN)/python -m pipeline.operate.profile $(PROFILE) $(if $(FACES),--faces "$(FACES)"))
 
-.PHONY: help weights setup benchmark demo serve test test-numbers test-long lint lock clean
+.PHONY: help weights setup benchmark demo speed serve test test-numbers test-long lint lock clean
 
 help:
 	@echo "make benchmark   install, then dvc repro: photographs, fakes, fits, matrix, report"
@@ -15,6 +15,7 @@ help:
 	@echo "make test        the tests (minutes); make test-numbers, make test-long: more of them"
 	@echo "make demo        a page in the browser to try the detector, until Ctrl-C"
 	@echo "make serve       a Prefect server and the flow generate-and-train, until Ctrl-C"
+	@echo "make speed       how fast it is beside other ways (15 minutes, alone on the machine)"
 	@echo "make weights     train the generators anew (hours on a CPU) into generators/weights"
 	@echo "make setup       install only; make lint, make lock, make clean"
 
@@ -43,6 +44,13 @@ weights: setup
 # Another model or port: make demo ARGS='--model celeba --port 8600'
 demo: setup
 	$(BIN)/python -m deepfd.demo $(ARGS)
+
+# docs/speed.md: ours and each peer in turns. What is compared with is in the extra `speed`. Nothing
+# else may run meanwhile; growth is apart: python -m benchmarks.speed.growth --keep
+speed: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e ".[speed]"
+	$(BIN)/dvc repro folds
+	$(BIN)/python -m benchmarks.speed --keep
 
 # A Prefect server and what runs its flow, until Ctrl-C; docs/operations.md. By itself each night:
 # make serve ARGS='--cron "0 3 * * *"'

@@ -14,12 +14,11 @@ sample, `digest_of_method` of the recipe of every fit.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,15 +28,17 @@ from typing import Any
 
 import yaml
 
+from pipeline import stamp
 from pipeline.atomic import write_atomic
 from pipeline.closure import ROOT, Tree, file_digest
 from pipeline.errors import UserError, one_line
 from pipeline.params import PATH, Params, load
+from pipeline.stamp import OUT, listing
 
-OUT = Path("data/code")
 DAGS = (Path("dvc.yaml"), Path("generators/dvc.yaml"))
 STAGE = "code"
 FACES = "pipeline.faces"
+CLOCK = 20_000_000  # ns by which a file system's clock may be behind
 
 
 def digest_of(roots: Iterable[str], picks: Iterable[str] = ()) -> str:
@@ -129,7 +130,7 @@ def stages(dag: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Stage]
         for suffix, known in _instances(entry, values):
             body = entry.get("do", entry)
             command = shlex.split(_fill(body["cmd"], known))
-            if command[:2] != ["python", "-m"] or command[2] == f"pipeline.{STAGE}":
+            if command[:2] != ["python", "-m"] or name == STAGE:
                 continue
             keys: dict[str, list[str]] = {}
             for one in body.get("params", ()):
@@ -144,38 +145,15 @@ def stages(dag: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Stage]
             )
 
 
-def listing(path: str | Path) -> dict[str, Any]:
-    """List a folder of photographs, or a file, without reading any: how many, and a digest.
+def photographs_of(params: Params, name: str) -> list[Path]:
+    """Paths outside of the project that a collection is made of."""
+    block = params.photographs[name]
+    return [Path(p) for p in (block.path, getattr(block, "identities", None)) if p]
 
-    The digest is of names, sizes and times of change: a photograph that is added, removed or
-    replaced moves it. Links are followed as `pipeline.faces` does.
-    """
-    root = Path(path)
-    if not root.is_dir():
-        if not root.is_file():
-            return {"files": 0}
-        found = [("", root.stat().st_size, root.stat().st_mtime_ns)]
-    else:
-        found, folders, seen = [], [(str(root), "")], set()
-        while folders:
-            folder, prefix = folders.pop()
-            real = os.path.realpath(folder)
-            if real in seen:  # a link back to a folder already walked
-                continue
-            seen.add(real)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        folders.append((entry.path, f"{prefix}{entry.name}/"))
-                    elif entry.is_file():
-                        facts = entry.stat()
-                        name = f"{prefix}{entry.name}"
-                        found.append((name, facts.st_size, facts.st_mtime_ns))
-        found.sort()
-    digest = hashlib.sha256()
-    for row in found:
-        digest.update(repr(row).encode(errors="surrogateescape"))
-    return {"files": len(found), "digest": digest.hexdigest()}
+
+def card_of(params: Params, name: str) -> Path:
+    """Path of the card beside a generator's weights, there or not."""
+    return Path(params.generators[name].weights).with_suffix(".json")
 
 
 def inputs(stage: Stage, params: Params) -> dict[str, Any]:
@@ -184,14 +162,13 @@ def inputs(stage: Stage, params: Params) -> dict[str, Any]:
     for key in stage.keys.get(str(PATH), ()):
         block, _, name = key.partition(".")
         if block == "generators" and name in params.generators:
-            card = Path(params.generators[name].weights).with_suffix(".json")
+            card = card_of(params, name)
             if card.is_file():
                 found[card.as_posix()] = file_digest(card)
     if stage.module == FACES:
-        block = params.photographs[stage.arguments[0]]
-        for path in (block.path, getattr(block, "identities", None)):
-            if path and Path(path).exists():
-                found[Path(path).as_posix()] = listing(path)
+        for path in photographs_of(params, stage.arguments[0]):
+            if path.exists():
+                found[path.as_posix()] = listing(path)
     return found
 
 
@@ -224,39 +201,54 @@ def describe(stage: Stage, params: Params, tree: Tree) -> dict[str, Any]:
     }
 
 
-def write(params: Params, folder: Path = OUT) -> list[str]:
+def write(params: Params, folder: Path = OUT, tree: Tree | None = None) -> list[str]:
     """Write a file for every stage; those of stages that are gone go.
 
     Args:
         params: the checked params.yaml.
         folder: where the files are.
+        tree: the project's modules.
 
     Returns:
         The names of the stages whose file has changed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tree, changed, names = Tree(ROOT), [], set()
-    for path in DAGS:
-        if not path.is_file():
-            continue
-        for stage in stages(read_yaml(path), read_yaml(path.with_name(PATH.name))):
-            content = json.dumps(describe(stage, params, tree), indent=1, sort_keys=True) + "\n"
-            file = folder / f"{stage.name}.json"
-            names.add(file.name)
-            if not file.is_file() or file.read_text() != content:
-                write_atomic(file, content.encode())
-                changed.append(stage.name)
+    tree, changed, names = tree or Tree(ROOT), [], set()
+    for stage in every_stage():
+        content = json.dumps(describe(stage, params, tree), indent=1, sort_keys=True) + "\n"
+        file = folder / f"{stage.name}.json"
+        names.add(file.name)
+        if not file.is_file() or file.read_text() != content:
+            write_atomic(file, content.encode())
+            changed.append(stage.name)
     for file in folder.iterdir():
         if file.name not in names:
             file.unlink()
     return changed
 
 
+def every_stage() -> Iterator[Stage]:
+    """Yield the stages of every DAG that is there."""
+    for path in filter(Path.is_file, DAGS):
+        yield from stages(read_yaml(path), read_yaml(path.with_name(PATH.name)))
+
+
 @one_line
 def main() -> None:
-    """Check params.yaml and bring data/code/ up to date."""
-    if changed := write(load()):
+    """Check params.yaml and bring data/code/ up to date, whatever the stamp says."""
+    began, params, tree = time.time_ns(), load(), Tree(ROOT)
+    files = {PATH, *DAGS, *(path.with_name(PATH.name) for path in DAGS)}
+    files |= {Path(file) for stage in every_stage() for file in stage.keys}
+    files |= {card_of(params, name) for name in params.generators}
+    folders = [path for name in params.photographs for path in photographs_of(params, name)]
+    read = stamp.state(files, folders)
+    if changed := write(params, tree=tree):
         print(f"changed: {', '.join(changed)}", file=sys.stderr)
+    # What changed meanwhile may have been read before it did: the next run looks again.
+    paths = filter(Path.is_file, (*files, *tree.asked, *stamp.modules()))
+    if not any(path.stat().st_mtime_ns >= began - CLOCK for path in paths):
+        read["files"] |= stamp.contents(tree.asked)
+        stamp.put(read)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline import manifest
 from pipeline.errors import UserError, one_line
@@ -175,7 +177,7 @@ def test_only(params: Params, source: str) -> bool:
 
 
 def load(params: Params, folder: Path = MANIFESTS) -> Corpus:
-    """Decode every image that `params` names.
+    """Decode every image that `params` names, each straight to its place in one array.
 
     Names come from `params`, never from a listing of `folder`. The order of the images is that of
     params.yaml and, within a generator, of their ids.
@@ -188,10 +190,10 @@ def load(params: Params, folder: Path = MANIFESTS) -> Corpus:
         UserError: a manifest that is missing or damaged, image ids that are not unique, images of
             another size, or of another split than test where a source is for testing only.
     """
-    columns = ["image", "image_id", "label", "split", "identity", "width", "height"]
-    size, frames, pixels = params.faces.size, [], []
+    columns = ["image_id", "label", "split", "identity", "width", "height"]
+    size, frames = params.faces.size, []
     for name, source in sources(params).items():
-        frame = manifest.read(folder / source, columns)
+        frame = pa.concat_tables(manifest.parts(folder / source, columns)).to_pandas()
         if wrong := int(((frame["width"] != size) | (frame["height"] != size)).sum()):
             raise UserError(
                 f"{wrong} images of {name} are not {size}x{size}, as faces.size says; run dvc repro"
@@ -202,9 +204,9 @@ def load(params: Params, folder: Path = MANIFESTS) -> Corpus:
                 f"{wrong} images of {name} are to be trained on, and params.yaml says `use: test`; "
                 "run dvc repro"
             )
-        frame = frame.sort_values("image_id", kind="stable")
-        pixels.append(manifest.pixels(frame))
-        frames.append(frame.drop(columns="image").assign(generator=name))
+        frames.append(frame.sort_values("image_id", kind="stable").assign(generator=name))
+    # The index of a frame says in which row of the manifest each of its images stands.
+    orders = [frame.index.to_numpy() for frame in frames]
     rows = pd.concat(frames, ignore_index=True)
     if twice := rows["image_id"][rows["image_id"].duplicated()].tolist():
         raise UserError(
@@ -212,11 +214,36 @@ def load(params: Params, folder: Path = MANIFESTS) -> Corpus:
             "delete the manifests of the generators concerned and run dvc repro"
         )
     images = Images(
-        np.concatenate(pixels), rows["label"].to_numpy(np.int8),
+        _pixels(params, folder, orders), rows["label"].to_numpy(np.int8),
         *(rows[name].fillna("").to_numpy(str) for name in ("generator", "image_id", "identity")),
     )  # fmt: skip
     splits = dict(zip(rows["image_id"], rows["split"], strict=True))
     return Corpus(params, images, rows["split"].to_numpy(str), splits)
+
+
+def _pixels(params: Params, folder: Path, orders: Sequence[np.ndarray]) -> np.ndarray:
+    """Decode the manifests that `params` names into one array, a part at a time.
+
+    Args:
+        params: the checked params.yaml.
+        folder: where the manifests lie.
+        orders: int (n,) of each manifest, the row that each of its images stands in.
+
+    Returns:
+        uint8 (N, H, W, C).
+    """
+    side = params.faces.size
+    pixels = np.empty((sum(map(len, orders)), side, side, params.faces.channels), np.uint8)
+    begin = 0
+    for source, order in zip(sources(params).values(), orders, strict=True):
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(begin, begin + len(order))
+        first = 0
+        for table in manifest.parts(folder / source, ["image"]):
+            manifest.decode(table, pixels, places[first : first + len(table)])
+            first += len(table)
+        begin += len(order)
+    return pixels
 
 
 def _parts(folder: Path) -> dict[str, str]:

@@ -173,19 +173,27 @@ def _exchange(one: Path, other: Path) -> bool:
     return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
 
 
-def read_part(path: Path) -> pa.Table | None:
-    """Read a part, or return None where it is absent, damaged or of another schema."""
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Read a part, or return None where it is absent, damaged or of another schema.
+
+    With `columns` nothing else is read, and nothing else is known to be undamaged.
+    """
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found, table = file.schema_arrow, file.read(columns)
     except (OSError, ValueError, pa.ArrowException):  # a flipped byte shows as any of these
         return None
-    schema = SCHEMAS.get(table.num_columns, SCHEMA)
-    found, wanted = ((one.metadata or {}).get(b"deepfd") for one in (table.schema, schema))
-    return table if table.schema.equals(schema) and found == wanted else None
+    schema = SCHEMAS.get(len(found), SCHEMA)
+    version, wanted = ((one.metadata or {}).get(b"deepfd") for one in (found, schema))
+    return table if found.equals(schema) and version == wanted else None
 
 
-def parts(folder: str | Path) -> Iterator[pa.Table]:
-    """Read a manifest part by part, in order, pictures and all: memory is bounded by one part.
+def parts(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Read a manifest part by part, in order: memory is bounded by one part.
+
+    Args:
+        folder: the manifest's folder.
+        columns: the only ones to read from disk (all by default, pictures too).
 
     Raises:
         UserError: no part, or a part that is damaged or of another schema version.
@@ -196,7 +204,7 @@ def parts(folder: str | Path) -> Iterator[pa.Table]:
             f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)"
         )
     for path in paths:
-        table = read_part(path)
+        table = read_part(path, columns)
         if table is None:
             raise UserError(
                 f"{path} is damaged or not a version {VERSION} manifest part; delete it and run "
@@ -217,6 +225,27 @@ def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFra
     """
     tables = (table.select(list(columns)) if columns else table for table in parts(folder))
     return pa.concat_tables(tables).to_pandas()
+
+
+def decode(table: pa.Table, out: np.ndarray, places: np.ndarray) -> None:
+    """Decode the pictures of a part, row i to `out[places[i]]`.
+
+    Args:
+        table: has the column `image`.
+        out: uint8 (N, H, W, C).
+        places: int (rows,).
+
+    Raises:
+        UserError: a picture of another shape.
+    """
+    for place, cell in zip(places, table["image"], strict=True):
+        one = images.decode_png(cell["bytes"].as_py())
+        if one.shape != out.shape[1:]:
+            raise UserError(
+                f"{cell['path']} is {one.shape}, height, width and channels; expected "
+                f"{out.shape[1:]}, as params.yaml says: run dvc repro"
+            )
+        out[place] = one
 
 
 def pixels(frame: pd.DataFrame) -> np.ndarray:

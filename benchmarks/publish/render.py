@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.publish import artefact, blocks, claims, origins, picture
+from benchmarks.publish import artefact, blocks, claims, origins, picture, speeds
 from benchmarks.publish.artefact import Kept
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
@@ -27,6 +27,13 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "pairs": claims.pairs,
     "verdict": claims.verdict,
     "provenance": claims.provenance,
+}
+# The same, of the measurements of speed: marks of the profile `speed`.
+SPEEDS: dict[str, Callable[[speeds.KeptSpeed], str]] = {
+    "races": speeds.races,
+    "short": speeds.short,
+    "where": speeds.where,
+    "growth": speeds.growth,
 }
 _MARK = re.compile(r"<!-- results:(?P<key>[\w-]+:[\w-]+):(?P<end>start|end) -->")
 
@@ -51,12 +58,15 @@ def _spans(text: str, where: str) -> Iterator[tuple[str, str, int, int]]:
                 f"<!-- results:{key}:start --> and then <!-- results:{key}:end -->"
             )
         profile, block = key.split(":")
-        if block not in BLOCKS:
-            raise UserError(f"{where}: no block {block!r}; expected one of {', '.join(BLOCKS)}")
+        known = SPEEDS if profile == speeds.NAME else BLOCKS
+        if block not in known:
+            raise UserError(f"{where}: no block {block!r}; expected one of {', '.join(known)}")
         yield profile, block, first.end(), last.start()
 
 
-def rendered(text: str, read: Callable[[str], Kept | None], where: str = "the text") -> str:
+def rendered(
+    text: str, read: Callable[[str], Kept | speeds.KeptSpeed | None], where: str = "the text"
+) -> str:
     """Fill every block of a text; those of profiles that are not kept stay as they are.
 
     Args:
@@ -71,16 +81,19 @@ def rendered(text: str, read: Callable[[str], Kept | None], where: str = "the te
     for profile, block, start, end in _spans(text, where):
         found = [read(name) for name in sources(profile, block)]
         if None not in found:
-            parts += [text[at:start], f"\n{BLOCKS[block](*found)}\n"]
+            made = (SPEEDS if profile == speeds.NAME else BLOCKS)[block](*found)
+            parts += [text[at:start], f"\n{made}\n"]
             at = end
     return "".join([*parts, text[at:]])
 
 
-def reader(folder: Path = artefact.FOLDER) -> Callable[[str], Kept | None]:
+def reader(folder: Path = artefact.FOLDER) -> Callable[[str], Kept | speeds.KeptSpeed | None]:
     """Return what reads the kept results of a profile, each once."""
     there, cache = artefact.names(folder), {}
 
-    def read(name: str) -> Kept | None:
+    def read(name: str) -> Kept | speeds.KeptSpeed | None:
+        if name == speeds.NAME and name not in cache:
+            cache[name] = speeds.read(folder)
         if name in there and name not in cache:
             cache[name] = artefact.read(name, folder)
         return cache.get(name)

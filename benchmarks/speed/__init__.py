@@ -1,1 +1,6 @@
-"""How fast parts of the pipeline are; nothing here is a stage."""
+"""How fast the pipeline is beside what one would use otherwise; nothing here is a stage.
+
+`python -m benchmarks.speed` (`make speed`) runs every comparison, `python -m
+benchmarks.speed.growth` measures how time and memory grow; docs/speed.md is made of what they
+write.
+"""

@@ -3,24 +3,24 @@
     python -m benchmarks.speed.sampling ddpm --images 50 --rounds 3
 
 Both make `images` pictures in batches of the entry's `batch`, with the same weights, scheduler,
-steps and dtype on the same device, in turn. The plain loop is `pipe(batch_size=n).images`, pictures
-in memory. The stage also brings them to the profile's size, and writes them as PNG into Parquet,
-each from a random generator of its own.
+steps and dtype on the same device, in turns. The plain loop is `pipe(batch_size=n).images`,
+pictures in memory. The stage also loads the weights, brings pictures to the profile's size, and
+writes them as PNG into Parquet, each from a random generator of its own. The bare forward pass is
+the network alone, on noise, as often as the steps ask for: what no sampler can be faster than.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import diffusers
 import torch
 
 import generators
+from benchmarks.speed.turns import OURS, Race, alike, rows
 from generators import sample
 from generators.adapters.diffusion import fetch
 from generators.adapters.options import DiffusersGenerator
@@ -29,9 +29,13 @@ from pipeline.device import default_device
 from pipeline.errors import UserError, one_line
 from pipeline.params import Params
 
+TARGET = 1.0
+PLAIN = "pipe(batch_size=n)"
+FORWARD = "the bare forward pass"
 
-def plain_loop(options: DiffusersGenerator, images: int) -> Callable[[], None]:
-    """Build the loop of diffusers' documentation for an entry without prompts."""
+
+def _pipe(options: DiffusersGenerator) -> diffusers.DiffusionPipeline:
+    """Load the pipeline of an entry as diffusers documents it."""
     folder = Path(options.weights)
     folder = folder if folder.is_dir() else fetch(folder)[0]
     dtype = getattr(torch, options.dtype)
@@ -39,11 +43,38 @@ def plain_loop(options: DiffusersGenerator, images: int) -> Callable[[], None]:
     scheduler = getattr(diffusers, str(generators.load(options).spec()["scheduler"]))
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _batches(options: DiffusersGenerator) -> Iterator[int]:
+    for first in range(0, options.images, options.batch):
+        yield min(options.batch, options.images - first)
+
+
+def plain_loop(options: DiffusersGenerator) -> Callable[[], None]:
+    """Build the loop of diffusers' documentation for an entry without prompts."""
+    pipe = _pipe(options)
 
     def run() -> None:
-        for first in range(0, images, options.batch):
-            count = min(options.batch, images - first)
+        for count in _batches(options):
             pipe(batch_size=count, num_inference_steps=options.steps).images  # noqa: B018
+
+    return run
+
+
+def forward(options: DiffusersGenerator) -> Callable[[], None]:
+    """Build the network's part of that loop alone."""
+    pipe = _pipe(options)
+    network, shape = pipe.unet, (pipe.unet.config.in_channels, *[pipe.unet.config.sample_size] * 2)
+    pipe.scheduler.set_timesteps(options.steps)
+    times = pipe.scheduler.timesteps
+
+    @torch.no_grad()
+    def run() -> None:
+        for count in _batches(options):
+            x = torch.randn(count, *shape, dtype=network.dtype, device=network.device)
+            for time in times:
+                network(x, time)
 
     return run
 
@@ -58,8 +89,8 @@ def stage(name: str, run: Params) -> Callable[[], None]:
     return call
 
 
-def compare(name: str, run: Params, images: int, rounds: int) -> dict[str, float]:
-    """Return the median images per second of `plain` and `stage` over `rounds`, taken in turn.
+def races(name: str, run: Params, images: int) -> list[Race]:
+    """Build the comparison.
 
     Raises:
         UserError: the entry is no unconditional pipeline of diffusers.
@@ -71,31 +102,29 @@ def compare(name: str, run: Params, images: int, rounds: int) -> dict[str, float
     images = -(-images // options.batch) * options.batch
     entry = options.model_copy(update={"images": images})
     run = run.model_copy(update={"generators": {**run.generators, name: entry}})
-    ways = {"plain": plain_loop(entry, images), "stage": stage(name, run)}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for way, call in ways.items():
-            start = time.perf_counter()
-            call()
-            if turn:  # the first warms up
-                seconds[way].append(time.perf_counter() - start)
-    return {way: images / statistics.median(taken) for way, taken in seconds.items()}
+    ways = {OURS: stage(name, run), PLAIN: plain_loop(entry), FORWARD: forward(entry)}
+    note = (
+        f"`{name}`, {entry.steps} steps, batches of {entry.batch}; the target is that of the loop"
+    )
+    return [
+        Race(f"sampling, {default_device()}", ways, alike(ways, "images", images), note, TARGET)
+    ]
 
 
 @one_line
 def main() -> None:
-    """Print both rates and their ratio."""
+    """Print the rates and their ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.sampling")
     parser.add_argument("name", help="an entry of `generators:` with adapter diffusers")
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    rates = compare(args.name, params.load(), args.images, args.rounds)
-    print(
-        f"{default_device()}, {torch.get_num_threads()} threads: "
-        f"plain loop {rates['plain']:.2f} images/s, "
-        f"sample stage {rates['stage']:.2f} images/s, ratio {rates['stage'] / rates['plain']:.2f}"
-    )
+    for race in races(args.name, params.load(), args.images):
+        for row in rows(race, args.rounds):
+            print(
+                f"{default_device()}, {torch.get_num_threads()} threads, {row['way']}: "
+                f"{row['rate_median']:.2f} images/s, ours {row['ratio_median']:.2f} times as fast"
+            )
 
 
 if __name__ == "__main__":

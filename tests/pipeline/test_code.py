@@ -97,7 +97,7 @@ class Repository:
 
     def started(self):
         """Stages that DVC would run for what has changed, without those that come after them."""
-        done = self.run(sys.executable, "-m", "pipeline.code", check=False)
+        done = self.run(sys.executable, "-m", "pipeline.stamp", check=False)
         assert done.returncode == 0, done.stderr
         shown = self.dvc("repro", "--dry")
         return {*re.findall(r"Running stage '([^']+)'", shown)} - {"code"}

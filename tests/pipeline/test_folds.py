@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipeline import folds, manifest
 from pipeline.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "orl": {"source": "orl"},
     "elsewhere": {"source": "folder", "path": "-", "use": "test"},
@@ -172,6 +178,61 @@ def test_images_of_another_size_are_an_error(small_profile):
     faces = params.faces.model_copy(update={"size": 64})
     with pytest.raises(UserError, match="not 64x64"):
         folds.load(params.model_copy(update={"faces": faces}), folder)
+
+
+def test_images_of_other_channels_are_an_error(small_profile):
+    params, folder = small_profile()
+    faces = params.faces.model_copy(update={"channels": 3})
+    with pytest.raises(UserError, match=r"is \(32, 32, 1\), .*; expected \(32, 32, 3\)"):
+        folds.load(params.model_copy(update={"faces": faces}), folder)
+
+
+def test_images_come_in_the_order_of_their_ids_however_they_lie(small_profile):
+    params, folder = small_profile()
+    before = folds.load(params, folder).images
+    rows = pq.read_table(folder / "a").to_pylist()
+    order = np.random.default_rng(0).permutation(len(rows))
+    for number, some in enumerate(np.array_split(order, 3)):
+        manifest.write_part(manifest.part_path(folder / "a", number), [rows[i] for i in some])
+    after = folds.load(params, folder).images
+    assert np.array_equal(before.ids, after.ids)
+    assert np.array_equal(before.pixels, after.pixels)
+
+
+LOAD = """
+import resource, sys
+from pathlib import Path
+from pipeline import folds, params
+corpus = folds.load(params.load(sys.argv[1]), Path(sys.argv[2]))
+print(len(corpus.images), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_pictures_are_loaded_in_less_than_three_gigabytes(
+    small_profile, tmp_path
+):
+    """1.2 GB of pixels; as a list of pictures, and joined, they were twice as many and more."""
+    each, part = 25_000, 1000
+    params, folder = small_profile(count=40, size=64, channels=3)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values |= params.model_dump(mode="json", include={"generators", "faces", "methods"})
+    values["matrix"]["compare"] = []
+    for source in folds.sources(params).values():
+        rows = pq.read_table(folder / source).to_pylist()
+        for number in range(each // part):
+            some = [
+                rows[i % len(rows)] | {"image_id": f"{source}-{number * part + i:08d}"}
+                for i in range(part)
+            ]
+            manifest.write_part(manifest.part_path(folder / source, number), some)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "params.yaml"), str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    images, peak = map(int, done.stdout.split())
+    print(f"{images} pictures of 64x64x3: {peak / 1e9:.2f} GB at most")
+    assert images == 4 * each
+    assert peak < 3e9
 
 
 def test_a_split_without_fakes_is_an_error(small_profile):

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from benchmarks.speed import sampling
+from benchmarks.speed import turns as turns_module
+from benchmarks.speed.turns import OURS
 from pipeline import params
 from pipeline.errors import UserError
 
@@ -22,16 +24,21 @@ def orl(monkeypatch):
     return params.parse(values)
 
 
+def ratios(run, images, turns):
+    (race,) = sampling.races("ddpm", run, images)
+    return {row["way"]: row["ratio_median"] for row in turns_module.rows(race, turns)}
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_sample_stage_keeps_up_with_the_plain_loop(orl):
-    rates = sampling.compare("ddpm", orl, images=32, rounds=5)
-    print(rates)
-    assert rates["stage"] > 0.8 * rates["plain"]  # equal but for noise of a shared machine
+    found = ratios(orl, images=32, turns=5)
+    print(found)
+    assert found[sampling.PLAIN] > 0.8  # equal but for noise of a shared machine
 
 
-def test_both_ways_run_and_others_than_diffusers_are_refused(orl):
-    rates = sampling.compare("ddpm", orl, images=1, rounds=1)
-    assert set(rates) == {"plain", "stage"} and min(rates.values()) > 0
+def test_all_ways_run_and_others_than_diffusers_are_refused(orl):
+    found = ratios(orl, images=1, turns=1)
+    assert set(found) == {OURS, sampling.PLAIN, sampling.FORWARD} and min(found.values()) > 0
     with pytest.raises(UserError, match="'dcgan' is no unconditional diffusers entry"):
-        sampling.compare("dcgan", orl, images=1, rounds=1)
+        sampling.races("dcgan", orl, images=1)
