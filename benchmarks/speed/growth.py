@@ -171,7 +171,7 @@ def history(params: Params, size: Size, folder: Path) -> float:
         strings = ("method", "held_out", "images_by_generator", "code", "data", "results")
         columns: dict[str, Any] = {name: ["x" * 64] * each for name in strings}
         columns |= {"round": [number] * each, "seed": [-1] * each, "images": [1] * each}
-        columns |= {"n_train": [1] * each} | {name: [0.5] * each for name in stage.METRICS}
+        columns |= {"n_train": [1] * each} | {name: [0.5] * each for name in stage.FOLLOWED}
         return pd.DataFrame(columns)[stage.SCHEMA.names]
 
     path = folder / "history.parquet"
