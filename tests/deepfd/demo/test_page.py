@@ -126,14 +126,16 @@ def test_a_picture_gets_verdict_map_and_neighbours_and_a_broken_one_a_reason(
         assert not [one for one in browser.complaints() if "exceptionDetails" in one]
 
 
+# Of two shipped models the picture's kind chooses, unless one is named.
+@pytest.mark.parametrize(("arguments", "channels"), [((), 1), (("--model", "orl"), 3)])
 def test_in_an_empty_folder_the_shipped_model_judges_without_neighbours(
-    browser, make_photo, tmp_path
+    browser, make_photo, tmp_path, arguments, channels
 ):
     (tmp_path / "empty").mkdir()
-    with served(tmp_path / "empty") as url:
+    with served(tmp_path / "empty", *arguments) as url:
         browser.open(url)
         wait_for(browser, "there are no examples")
-        drop(browser, make_photo("mine.png", size=(64, 64), channels=1))
+        drop(browser, make_photo("mine.png", size=(64, 64), channels=channels))
         wait_for(browser, "By the model shipped:orl")
         wait_for(browser, "No neighbours: the pictures that shipped:orl was trained on do not lie")
 
