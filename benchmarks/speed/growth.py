@@ -167,12 +167,9 @@ def history(params: Params, size: Size, folder: Path) -> float:
     from pipeline.operate import history as stage
 
     def rows(number: int) -> pd.DataFrame:
-        each = len(params.generators)
-        strings = ("method", "held_out", "images_by_generator", "code", "data", "results")
-        columns: dict[str, Any] = {name: ["x" * 64] * each for name in strings}
-        columns |= {"round": [number] * each, "seed": [-1] * each, "images": [1] * each}
-        columns |= {"n_train": [1] * each} | {name: [0.5] * each for name in stage.FOLLOWED}
-        return pd.DataFrame(columns)[stage.SCHEMA.names]
+        kinds = {pa.string(): "x" * 64, pa.int64(): 1, pa.float64(): 0.5}
+        row = {field.name: kinds[field.type] for field in stage.SCHEMA} | {"round": number}
+        return pd.DataFrame([row] * len(params.generators))
 
     path = folder / "history.parquet"
     stage.write(pd.concat([rows(number) for number in range(size.rounds)]), path)
