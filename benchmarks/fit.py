@@ -100,6 +100,7 @@ def fit_model(params: Params, name: str, held_out: str, seed: int, fold: Fold) -
         options,
         seed_for(params.seed, "fit", held_out, seed),
         log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
+        crop=params.crop_of(held_out),
         finish=params.faces.finish,
     )
 
@@ -121,7 +122,6 @@ def fit_seed(
     start = time.perf_counter()
     model = fit_model(params, name, held_out, seed, fold)
     timing = {"seconds": round(time.perf_counter() - start, 4), "device": device()}
-    model.crop, model.finish = params.crop_of(held_out), params.faces.finish
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)

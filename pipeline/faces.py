@@ -279,7 +279,7 @@ def _gate(
     """Stop where too much is broken (duplicates are not) or a split is empty."""
     broken = [one for one in unfit if not one.reason.endswith("duplicate")]
     if len(broken) > faces.max_broken * total:
-        reasons = _list(Counter(one.reason for one in broken))
+        reasons = _counted(Counter(one.reason for one in broken))
         examples = "; ".join(f"{one.path}: {one.detail}" for one in broken[:3])
         raise UserError(
             f"{len(broken)} of {total} photographs are broken ({reasons}); expected at most "
@@ -293,7 +293,7 @@ def _gate(
             )
 
 
-def _list(counts: Mapping[str, int]) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
@@ -323,8 +323,8 @@ def main(argv: list[str] | None = None) -> None:
     counts = run(load(), name)
     kept = {split: counts.pop(split) for split in manifest.SPLITS if split in counts}
     print(
-        f"{name}: {sum(kept.values())} photographs ({_list(kept)}), {counts.total()} in quarantine"
-        + (f" ({_list(counts)})" if counts else "")
+        f"{name}: {sum(kept.values())} photographs ({_counted(kept)}), "
+        f"{counts.total()} in quarantine" + (f" ({_counted(counts)})" if counts else "")
     )
 
 

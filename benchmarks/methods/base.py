@@ -16,15 +16,8 @@ class Method(Protocol):
     """A detector of fakes: fitted on a fold's train and valid images, it scores any image.
 
     It never sees the held-out generator or the test split, and sets no threshold itself.
-
-    Attributes:
-        crop: how the photographs it learned from were cropped, set by the fit stage: pictures from
-            outside are to be cropped alike.
-        finish: the last step to its pixels, likewise.
     """
 
-    crop: Crop
-    finish: Jpeg | None
     # Whether any seed gives the same detector: it is then fitted with one.
     deterministic: ClassVar[bool] = False
 
@@ -35,7 +28,7 @@ class Method(Protocol):
     @classmethod
     def fit(
         cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None,
-        finish: Jpeg | None = None,
+        crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train`, select on `valid` (training generators only).
 
@@ -45,8 +38,10 @@ class Method(Protocol):
             options: the method's entry of params.yaml, of the type that its registry names.
             seed: the seed of every draw.
             log: folder for live metrics (dvclive), none if None.
-            finish: the last step to the pixels of every image, so that a method that changes
-                training images can end as they do.
+            crop: how the photographs it learns from were cropped: pictures from outside are to be
+                cropped alike.
+            finish: the last step to the pixels of every image, so that pictures from outside, and
+                training images that a method changes, end as they do.
         """
 
     def score(self, pixels: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from deepfd.detector import Detector, Network
 from deepfd.options import Npr, OnCrops, ResidualNet
 from deepfd.treatment import treated
 from pipeline.folds import Corpus, Images
-from pipeline.images import Jpeg
+from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
 
 
@@ -34,7 +34,7 @@ class DeepFD(Detector, Method):
     @classmethod
     def fit(
         cls, train: Images, valid: Images, options: ResidualNet | Npr, seed: int,
-        log: Path | None = None, finish: Jpeg | None = None,
+        log: Path | None = None, crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
         size, _, channels = train.pixels.shape[1:]
@@ -48,7 +48,7 @@ class DeepFD(Detector, Method):
             ),
             log,
         )
-        return cls(found, about={"method": options.method, "seed": seed, **about})
+        return cls(found, {"method": options.method, "seed": seed, **about}, crop, finish)
 
     @classmethod
     def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:

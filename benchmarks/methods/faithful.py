@@ -10,7 +10,7 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Faithful as Options
 from pipeline.folds import Images
-from pipeline.images import Jpeg
+from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
 
 
@@ -38,7 +38,7 @@ class Faithful(Detector, Method):
     @classmethod
     def fit(
         cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
-        finish: Jpeg | None = None,
+        crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train`, choose the checkpoint on `valid` (`benchmarks.methods.base.Method`)."""
         size, _, channels = train.pixels.shape[1:]
@@ -51,4 +51,4 @@ class Faithful(Detector, Method):
             lambda device: training.pairs_plan(train, options, seed, device, network.to(device)),
             log,
         )
-        return cls(found, about={"method": options.method, "seed": seed, **about})
+        return cls(found, {"method": options.method, "seed": seed, **about}, crop, finish)

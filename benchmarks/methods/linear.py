@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.methods.base import Method
 from pipeline.errors import UserError
-from pipeline.images import Jpeg
+from pipeline.images import Crop, Jpeg
 
 if TYPE_CHECKING:
     from pipeline.folds import Images
@@ -49,7 +49,7 @@ class Linear(Method):
     @classmethod
     def fit(
         cls, train: Images, valid: Images, options: Any, seed: int, log: Path | None = None,
-        finish: Jpeg | None = None,
+        crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train`; `options.c` is the inverse strength of the L2 penalty.
 

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from benchmarks.methods.base import Method
 from benchmarks.methods.srm import luma_features
 from pipeline.errors import UserError
-from pipeline.images import Jpeg
+from pipeline.images import Crop, Jpeg
 from pipeline.options import Model
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class OneClass(Method):
     @classmethod
     def fit(
         cls, train: Images, valid: Images, options: Options, seed: int, log: Path | None = None,
-        finish: Jpeg | None = None,
+        crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on the photographs of `train`, take the scale from those of `valid`.
 

@@ -28,20 +28,22 @@ def source_gates(found: Mapping[str, Traces], params: Params) -> Iterator[Gate]:
         wrong = rows.loc[rows["digest"] != rows["sha256"], "image_id"]
         yield judge(
             "digest", name, len(wrong), 0,
-            f"{len(wrong)} images are not those of their sha256" + _named(wrong),
+            f"{len(wrong)} images are not those of their sha256" + _examples(wrong),
         )  # fmt: skip
         label = int(not manifest.is_real(name))
         wrong = rows.loc[(rows["label"] != label) | (rows["generator"] != name), "image_id"]
         yield judge(
             "label", name, len(wrong), 0,
-            f"{len(wrong)} images are not labelled {label} of {name}" + _named(wrong),
+            f"{len(wrong)} images are not labelled {label} of {name}" + _examples(wrong),
         )  # fmt: skip
         wrong = rows.loc[rows["image_id"].map(times) > 1, "image_id"]
-        yield judge("ids", name, len(wrong), 0, f"{len(wrong)} images share an id" + _named(wrong))
+        yield judge(
+            "ids", name, len(wrong), 0, f"{len(wrong)} images share an id" + _examples(wrong)
+        )
         flat = rows.loc[rows["std"] < FLAT, "image_id"]
         yield judge(
             "constant", name, len(flat), 0,
-            f"{len(flat)} images are constant (what NaN becomes too)" + _named(flat),
+            f"{len(flat)} images are constant (what NaN becomes too)" + _examples(flat),
         )  # fmt: skip
         if name in params.generators:
             asked = params.generators[name].images
@@ -51,7 +53,7 @@ def source_gates(found: Mapping[str, Traces], params: Params) -> Iterator[Gate]:
             )  # fmt: skip
 
 
-def _named(ids: pd.Series) -> str:
+def _examples(ids: pd.Series) -> str:
     return f": {some(ids)}" if len(ids) else ""
 
 

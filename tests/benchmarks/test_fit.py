@@ -112,7 +112,7 @@ class Drawing(base.Method):
         self.seed = seed
 
     @classmethod
-    def fit(cls, train, valid, options, seed, log=None, finish=None):
+    def fit(cls, train, valid, options, seed, log=None, crop="center", finish=None):
         cls.fits += 1
         return cls(seed)
 
@@ -373,7 +373,7 @@ def test_an_error_in_a_worker_stops_the_run_with_its_message(project, drawing, m
 
     class Refusing(drawing):
         @classmethod
-        def fit(cls, train, valid, options, seed, log=None, finish=None):
+        def fit(cls, train, valid, options, seed, log=None, crop="center", finish=None):
             if seed == wrong:
                 raise UserError(f"seed {seed} is refused; choose another")
             if seed != first:

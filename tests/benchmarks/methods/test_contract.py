@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from benchmarks.methods import METHODS, load_method
 from pipeline import folds, params
 from pipeline.errors import UserError
+from pipeline.images import Jpeg
 from pipeline.options import one_of
 
 pytestmark = pytest.mark.numbers
@@ -86,6 +87,17 @@ def test_fitting_leaves_its_images_as_they_were(name, fold):
     load_method(name).fit(fold.train, fold.valid, tiny_options(name), seed=0)
     assert np.array_equal(fold.train.pixels, before[0])
     assert np.array_equal(fold.valid.pixels, before[1])
+
+
+@pytest.mark.parametrize("name", ["deepfd", "faithful"])
+def test_a_network_keeps_how_its_pictures_came(name, fold, tmp_path):
+    crop, finish = (0.1, 0.2, 0.8, 0.9), Jpeg(90)
+    model = load_method(name).fit(
+        fold.train, fold.valid, tiny_options(name), seed=0, crop=crop, finish=finish
+    )
+    model.save(tmp_path)
+    again = load_method(name).load(tmp_path)
+    assert (tuple(again.crop), again.finish) == (tuple(model.crop), model.finish) == (crop, finish)
 
 
 def test_options_that_bear_another_name_than_their_line_are_refused():
