@@ -141,7 +141,10 @@ class Repository:
         return digest.hexdigest()
 
     def made(self):
-        """Digest of every file that the pipeline has made, but for how long the fits took."""
+        """Digest of every file that the pipeline has made.
+
+        But for how long the fits took, and for the note of stage `code` on where it was run.
+        """
         status = ["git", "ls-files", "--others", "--", "data", "models", "scores", "benchmarks"]
         listed = subprocess.run(status, cwd=self.folder, capture_output=True, text=True, check=True)
         found = {}
@@ -149,7 +152,7 @@ class Repository:
             content = (self.folder / name).read_bytes()
             if name == "benchmarks/report/index.html":
                 content = re.sub(rb"\d+\.\d (s|min)\b", b"", content)
-            if not name.endswith(("timing.json", ".pyc")):
+            if not name.endswith(("timing.json", "code.stamp.json", ".pyc")):
                 found[name] = hashlib.sha256(content).hexdigest()
         return found
 
