@@ -29,5 +29,6 @@ def test_every_kind_has_a_row_with_both_rates(capsys, monkeypatch):
     assert [row.split("|")[1].strip() for row in rows] == list(detecting.KINDS)
     for row in rows:
         alone, detect, share = map(float, re.findall(r"[\d.]+", row.split("|", 2)[2])[:3])
-        assert 0 < detect < alone
-        assert share == pytest.approx(detect / alone, abs=0.06)
+        # (Which is faster is nothing that a test on four pictures could say.)
+        assert alone > 0 and detect > 0
+        assert share == pytest.approx(detect / alone, rel=0.05, abs=0.06)
