@@ -61,7 +61,7 @@ MAPS = (*OURS, "grad_cam", "centre", "random")
 # the places whose evidence reaches the picture's own threshold (a map without one has none).
 # iou_of_area: the same for as many of the highest places as the fake part has pixels. pointing: the
 # highest place is fake. called_fake: the picture as a whole is called fake.
-METRICS = ("pixel_auc", "iou", "iou_of_area", "pointing", "called_fake")
+MEASURES = ("pixel_auc", "iou", "iou_of_area", "pointing", "called_fake")
 
 SCHEMA = pa.schema(
     [
@@ -72,7 +72,7 @@ SCHEMA = pa.schema(
         ("pairs", pa.int64()),
         ("seeds", pa.int64()),
         ("area", pa.float64()),  # share of the pixels to be found
-        *((f"{name}{end}", pa.float64()) for name in METRICS for end in ("", "_low", "_high")),
+        *((f"{name}{end}", pa.float64()) for name in MEASURES for end in ("", "_low", "_high")),
         ("data", pa.string()),
     ]
 )
@@ -162,7 +162,7 @@ def highest(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def measure(maps: np.ndarray, masks: np.ndarray, threshold: float | None) -> dict[str, np.ndarray]:
-    """Measure maps against masks, picture by picture: `METRICS` without `called_fake`."""
+    """Measure maps against masks, picture by picture: `MEASURES` without `called_fake`."""
     top = maps.reshape(len(maps), -1).argmax(axis=1)
     nothing = np.full(len(maps), np.nan)
     return {
@@ -186,7 +186,7 @@ def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[s
 def rows_of(
     detector: Detector, threshold: Threshold, made: Sequence[Composite], seed: int
 ) -> pd.DataFrame:
-    """Measure one detector on pictures: a row per picture and map, `METRICS` and what it is.
+    """Measure one detector on pictures: a row per picture and map, `MEASURES` and what it is.
 
     In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
     """
@@ -221,7 +221,7 @@ def summed_up(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[s
         part = table[table["region"].isin([region]) | (region == ALL)]
         part = part[part["seam"].isin([seam]) | (seam == ALL)]
         for name, rows in part.groupby("map", sort=False):
-            by_pair = rows.groupby("pair")[list(METRICS)].mean()
+            by_pair = rows.groupby("pair")[list(MEASURES)].mean()
             weights = draw_weights(len(by_pair), resamples, seed, "localise")
             drawn = (weights.T @ by_pair.to_numpy()) / len(by_pair)
             low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
@@ -230,7 +230,7 @@ def summed_up(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[s
                 "region": region, "seam": seam, "map": name, "n": len(rows) // fits,
                 "pairs": len(by_pair), "seeds": fits, "area": float(rows["area"].mean()),
             }  # fmt: skip
-            for metric, value, *ends in zip(METRICS, by_pair.mean(), low, high, strict=True):
+            for metric, value, *ends in zip(MEASURES, by_pair.mean(), low, high, strict=True):
                 names = (metric, f"{metric}_low", f"{metric}_high")
                 out |= zip(names, map(float, (value, *ends)), strict=True)
             yield out
@@ -341,7 +341,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
     keys = ["seen", "composite", "map"]
     means = groups.groupby(keys, sort=False)
-    out = means[[*METRICS, "area"]].mean().assign(generators=means.size())
+    out = means[[*MEASURES, "area"]].mean().assign(generators=means.size())
     out["lowest"], out["highest"] = means["pixel_auc"].min(), means["pixel_auc"].max()
     return out.reset_index()
 

@@ -184,6 +184,15 @@ class Detector:
             maps.append(evidence.cpu().numpy())
         return np.concatenate(maps)
 
+    @torch.inference_mode()
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what the contrastive loss compares, float32 (N, 128), of uint8 pixels."""
+        d1 = self.network.d1
+        found = [np.empty((0, d1.head.out_features), np.float32)]
+        for x in self._batches(pixels):
+            found.append(d1.features(d1.maps(x)).cpu().numpy())
+        return np.concatenate(found)
+
     @staticmethod
     def open(picture: Picture) -> Image.Image:
         """Return one picture as a Pillow image, whatever it came as.

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from deepfd import data
-from deepfd.detector import SCORE_BATCH, Detector
 from deepfd.hub import READS, trained_on
 from deepfd.predict import Predictor
 from pipeline import images, manifest
@@ -34,17 +31,6 @@ class Neighbour:
     image_id: str
     distance: float
     pixels: np.ndarray
-
-
-@torch.inference_mode()
-def features(detector: Detector, pixels: np.ndarray) -> np.ndarray:
-    """Return what the contrastive loss compares, float32 (N, 128), of uint8 (N, size, size, C)."""
-    d1 = detector.network.d1
-    found = [np.empty((0, d1.head.out_features), np.float32)]
-    for start in range(0, len(pixels), SCORE_BATCH):
-        x = data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], detector.device))
-        found.append(d1.features(d1.maps(x)).cpu().numpy())
-    return np.concatenate(found)
 
 
 def _train_ids(path: Path) -> np.ndarray:
@@ -96,7 +82,7 @@ class Neighbours:
                 frame = part.select(["image", "image_id"]).to_pandas()
                 frame = frame[frame["image_id"].isin(ids[name])]
                 if len(frame):
-                    found.append(features(self.detector, manifest.pixels(frame)))
+                    found.append(self.detector.features(manifest.pixels(frame)))
                     coded = (cell["bytes"] for cell in frame["image"])
                     self._rows += zip([name] * len(frame), frame["image_id"], coded, strict=True)
         self._features = np.concatenate(found)
@@ -108,7 +94,7 @@ class Neighbours:
             pixels: uint8 (size, size, C), what was judged (`deepfd.predict.Item.pixels`).
             count: how many at most.
         """
-        distances = np.linalg.norm(self._features - features(self.detector, pixels[None]), axis=1)
+        distances = np.linalg.norm(self._features - self.detector.features(pixels[None]), axis=1)
         return [
             Neighbour(
                 *self._rows[at][:2], float(distances[at]), images.decode_png(self._rows[at][2])

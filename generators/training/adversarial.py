@@ -122,12 +122,7 @@ class GanTrainer(Trainer):
         return self.batch * self.critic_steps
 
     def step(self, draw: Callable[[], torch.Tensor], number: int, done: float) -> dict[str, float]:
-        """Make `critic_steps` critic updates and one generator update.
-
-        Args:
-            draw: gives a batch of photographs, float (N, C, H, W) in [-1, 1].
-            number: number of the step: with the seed it names every random draw.
-            done: share of the training that is done, in [0, 1).
+        """Make `critic_steps` critic updates and one generator update (`Trainer.step`).
 
         Returns:
             The last losses of critic and generator.

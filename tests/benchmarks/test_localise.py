@@ -176,7 +176,7 @@ def test_where_there_is_nothing_to_measure_the_table_is_empty(
 def test_the_summary_averages_over_generators_and_keeps_the_control_beside_them():
     row = {
         "region": "all", "seam": "all", "map": "evidence", "seen": False, "composite": FAKE_IN,
-        "area": 0.2, **dict.fromkeys(localise.METRICS, 0.5),
+        "area": 0.2, **dict.fromkeys(localise.MEASURES, 0.5),
     }  # fmt: skip
     rows = [
         row | {"held_out": "a", "generator": "a", "pixel_auc": 0.9},

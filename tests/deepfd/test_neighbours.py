@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import deepfd
-from deepfd import neighbours
 from deepfd.neighbours import Neighbours
 from pipeline import folds, manifest
 from pipeline.errors import UserError
@@ -34,8 +33,8 @@ def test_a_training_fake_is_its_own_nearest_and_the_others_follow_by_distance(mo
     np.testing.assert_array_equal(found[0].pixels, train.pixels[at])
     # Against a search through all of them.
     fakes = train.subset(train.labels == 1)
-    all_ = neighbours.features(predictor.detector, fakes.pixels)
-    mine = neighbours.features(predictor.detector, train.pixels[at][None])
+    all_ = predictor.detector.features(fakes.pixels)
+    mine = predictor.detector.features(train.pixels[at][None])
     expected = np.sort(np.linalg.norm(all_ - mine, axis=1))[:5]
     assert [one.distance for one in found] == pytest.approx(expected.tolist(), abs=1e-5)
 
