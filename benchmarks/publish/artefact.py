@@ -13,6 +13,7 @@ import pandas as pd
 from benchmarks import readings
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
+from benchmarks.localise import OUT as LOCALISATION
 from pipeline.audit import TABLE as AUDIT
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -35,6 +36,7 @@ class Kept:
         comparisons: all rows of comparisons.parquet.
         audit: all rows of audit.parquet.
         provenance: what `benchmarks.publish.keep.provenance` says.
+        localisation: all rows of localisation.parquet, None where the run made none.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Kept:
     comparisons: pd.DataFrame
     audit: pd.DataFrame
     provenance: dict[str, Any]
+    localisation: pd.DataFrame | None = None
 
     @property
     def whole(self) -> pd.DataFrame:
@@ -68,6 +71,8 @@ def read(name: str, folder: Path = FOLDER) -> Kept:
     try:
         provenance = json.loads((home / PROVENANCE).read_text(encoding="utf-8"))
         comparisons, audit = (pd.read_parquet(home / p.name) for p in (COMPARISONS, AUDIT))
+        places = home / LOCALISATION.name
+        localisation = pd.read_parquet(places) if places.is_file() else None
     except (OSError, ValueError) as error:
         raise UserError(f"{home} is damaged ({error}); {AGAIN}") from None
     if list(comparisons.columns) != COMPARISONS_SCHEMA.names:
@@ -76,7 +81,8 @@ def read(name: str, folder: Path = FOLDER) -> Kept:
             f"{COMPARISONS_SCHEMA.names}: {AGAIN}"
         )
     results = readings.read(home / readings.RESULTS.name)
-    return Kept(name, load_params(home / PARAMS), results, comparisons, audit, provenance)
+    params = load_params(home / PARAMS)
+    return Kept(name, params, results, comparisons, audit, provenance, localisation)
 
 
 def params_digest(params: Params) -> str:

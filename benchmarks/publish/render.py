@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.publish import artefact, blocks, claims, origins, picture, speeds
+from benchmarks.publish import artefact, blocks, claims, origins, picture, places, speeds
 from benchmarks.publish.artefact import Kept
 from pipeline.errors import UserError
 from pipeline.manifest import write_atomic
@@ -27,6 +27,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "pairs": claims.pairs,
     "verdict": claims.verdict,
     "provenance": claims.provenance,
+    "localisation": places.localisation,
+    "localisation-cells": places.localisation_cells,
 }
 # The same, of the measurements of speed: marks of the profile `speed`.
 SPEEDS: dict[str, Callable[[speeds.KeptSpeed], str]] = {
