@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from tqdm import tqdm
 from benchmarks import scores
 from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, SEAMS, UNTOUCHED, Composite, composites
 from benchmarks.fit import seeds_of
+from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, described
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
@@ -48,34 +48,9 @@ from pipeline.params import NONE, Params
 from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
-OUT = Path("benchmarks/localisation.parquet")
 METHOD = "deepfd"
 # Hosts of a kind and generator; each is put together 8 times (regions x seams).
 HOSTS = 8
-ALL = "all"
-# What `deepfd detect --maps` draws, the same before it is smoothed, and what they are measured by.
-OURS = ("heat_map", "evidence")
-MAPS = (*OURS, "grad_cam", "centre", "random")
-
-# pixel_auc: P(a fake pixel lies above one that is not), within a picture. iou: of the fake part and
-# the places whose evidence reaches the picture's own threshold (a map without one has none).
-# iou_of_area: the same for as many of the highest places as the fake part has pixels. pointing: the
-# highest place is fake. called_fake: the picture as a whole is called fake.
-MEASURES = ("pixel_auc", "iou", "iou_of_area", "pointing", "called_fake")
-
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("method", "held_out", "generator")),
-        ("seen", pa.bool_()),
-        *((name, pa.string()) for name in ("composite", "region", "seam", "map")),
-        ("n", pa.int64()),  # pictures
-        ("pairs", pa.int64()),
-        ("seeds", pa.int64()),
-        ("area", pa.float64()),  # share of the pixels to be found
-        *((f"{name}{end}", pa.float64()) for name in MEASURES for end in ("", "_low", "_high")),
-        ("data", pa.string()),
-    ]
-)
 
 
 class _Head(nn.Module):
@@ -325,45 +300,6 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
             found = summed_up(table, params.matrix.bootstrap, params.seed)
             rows += [about | what | row for row in found]
     return pa.Table.from_pylist(rows, SCHEMA).to_pandas()
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Average over generators, per kind of composite and map, over all regions and seams.
-
-    Returns:
-        `seen`, `composite`, `map`, `generators` (how many), the mean of each metric, the lowest and
-        highest `pixel_auc` of a generator, and `area`. The control is that of the detectors that
-        left out a generator.
-    """
-    whole = table[(table["region"] == ALL) & (table["seam"] == ALL)]
-    control = whole["composite"].isin([CONTROL, UNTOUCHED])
-    whole = whole[~control | (whole["held_out"] != NONE)]
-    groups = whole.assign(seen=whole["seen"].map({True: "seen", False: "held out"}).fillna(""))
-    keys = ["seen", "composite", "map"]
-    means = groups.groupby(keys, sort=False)
-    out = means[[*MEASURES, "area"]].mean().assign(generators=means.size())
-    out["lowest"], out["highest"] = means["pixel_auc"].min(), means["pixel_auc"].max()
-    return out.reset_index()
-
-
-def described(table: pd.DataFrame) -> str:
-    """Say the summary as Markdown."""
-    lines = [
-        "| fakes were | picture | map | pixel AUC (lowest-highest) | IoU | IoU of area "
-        "| pointing (by chance) | called fake |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for _, row in summary(table).iterrows():
-        cells = [
-            *(str(row[key]).replace("_", " ") for key in ("seen", "composite", "map")),
-            f"{row['pixel_auc']:.2f} ({row['lowest']:.2f}-{row['highest']:.2f})",
-            "" if np.isnan(row["iou"]) else f"{row['iou']:.2f}",
-            f"{row['iou_of_area']:.2f}",
-            f"{row['pointing']:.2f} ({row['area']:.2f})",
-            f"{row['called_fake']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 @one_line

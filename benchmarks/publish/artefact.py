@@ -13,7 +13,7 @@ import pandas as pd
 from benchmarks import readings
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
-from benchmarks.localise import OUT as LOCALISATION
+from benchmarks.localisation import OUT as LOCALISATION
 from pipeline.audit import TABLE as AUDIT
 from pipeline.errors import UserError
 from pipeline.params import Params

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.comparisons import COMPARISONS
-from benchmarks.localise import OUT as LOCALISATION
+from benchmarks.localisation import OUT as LOCALISATION
 from benchmarks.page.report import AUDITS, read_timings
 from benchmarks.publish.artefact import FOLDER, PARAMS, PROVENANCE, params_digest
 from benchmarks.readings import RESULTS

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-import pandas as pd
-
 from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, UNTOUCHED
-from benchmarks.localise import ALL, summary
+from benchmarks.localisation import over_all, summary
 from benchmarks.page.tables import number, span, with_interval
 from benchmarks.publish.artefact import Kept
 from benchmarks.publish.blocks import code, table
@@ -22,12 +20,6 @@ PICTURES = {
     UNTOUCHED: "the same regions, nothing put in",
 }
 RIVALS = {"evidence": "not smoothed", "grad_cam": "Grad-CAM", "centre": "centre prior"}
-
-
-def _whole(kept: Kept) -> pd.DataFrame:
-    """Return the rows over all regions and seams."""
-    rows = kept.localisation
-    return rows[(rows["region"] == ALL) & (rows["seam"] == ALL)]
 
 
 def localisation(kept: Kept) -> str:
@@ -48,7 +40,7 @@ def localisation(kept: Kept) -> str:
              *(number(maps.loc[name, "pixel_auc"]) for name in RIVALS),
              f"{number(ours['pointing'])} ({number(ours['area'])})", number(ours["called_fake"])]
         )  # fmt: skip
-    rows = _whole(kept)
+    rows = over_all(kept.localisation)
     text = (
         f"Pixel AUC of the map of `deepfd`: the probability that a fake pixel lies above one that "
         f"is not, by chance 0.5; mean over {means['generators'].max()} generators "
@@ -66,7 +58,7 @@ def localisation_cells(kept: Kept) -> str:
     """By generator, seen in training and left out: pixel AUC of the map with its interval."""
     if kept.localisation is None:
         return NOT_MEASURED
-    rows = _whole(kept)
+    rows = over_all(kept.localisation)
     rows = rows[rows["map"] == "heat_map"]
     kinds = {
         f"{PICTURES[kind]}, {word}": rows[(rows["composite"] == kind) & (rows["seen"] == seen)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 
-from benchmarks import localise
+from benchmarks import localisation, localise
 from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, UNTOUCHED
 from benchmarks.methods.deepfd import DeepFD
 from deepfd import data, faces
@@ -132,7 +132,7 @@ def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch
     for metric in ("pixel_auc", "iou_of_area", "pointing"):
         assert (table[f"{metric}_low"] <= table[metric] + 1e-9).all()
         assert (table[metric] <= table[f"{metric}_high"] + 1e-9).all()
-    assert set(table["map"]) == set(localise.MAPS)
+    assert set(table["map"]) == set(localisation.MAPS)
     assert table[table["map"] == "centre"]["iou"].isna().all()
 
     # The stage: the same table again, bit for bit.
@@ -171,24 +171,3 @@ def test_where_there_is_nothing_to_measure_the_table_is_empty(
     monkeypatch.setattr(localise, "load_params", lambda: checked)
     localise.main()
     assert len(pd.read_parquet(localise.OUT)) == 0
-
-
-def test_the_summary_averages_over_generators_and_keeps_the_control_beside_them():
-    row = {
-        "region": "all", "seam": "all", "map": "evidence", "seen": False, "composite": FAKE_IN,
-        "area": 0.2, **dict.fromkeys(localise.MEASURES, 0.5),
-    }  # fmt: skip
-    rows = [
-        row | {"held_out": "a", "generator": "a", "pixel_auc": 0.9},
-        row | {"held_out": "b", "generator": "b", "pixel_auc": 0.7},
-        row | {"held_out": "b", "generator": "b", "pixel_auc": 0.1, "region": "eyes"},
-        row | {"held_out": "a", "generator": "", "composite": CONTROL, "seen": None},
-        row | {"held_out": "none", "generator": "", "composite": CONTROL, "seen": None,
-               "pixel_auc": 0.0},
-    ]  # fmt: skip
-    found = localise.summary(pd.DataFrame(rows)).set_index(["seen", "composite"])
-    assert found.loc[("held out", FAKE_IN), "pixel_auc"] == pytest.approx(0.8)
-    assert tuple(found.loc[("held out", FAKE_IN), ["lowest", "highest", "generators"]]) == (
-        0.7, 0.9, 2
-    )  # fmt: skip
-    assert found.loc[("", CONTROL), "pixel_auc"] == 0.5

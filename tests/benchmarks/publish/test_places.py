@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from benchmarks.localise import MAPS, MEASURES, OUT, SCHEMA
+from benchmarks.localisation import MAPS, MEASURES, OUT, SCHEMA
 from benchmarks.publish import artefact, places
 from pipeline.manifest import write_table
 
