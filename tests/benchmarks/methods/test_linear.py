@@ -53,14 +53,15 @@ def test_log_dct_is_the_separable_transform_of_each_channel():
 
 
 @pytest.mark.parametrize("kind", [Spectrum, Dct])
-def test_scores_equal_those_of_scikit_learn(kind, planted):
+def test_scores_are_those_of_the_optimum_itself(kind, planted):
     train, test = planted(60), planted(20, seed=1)
     model = kind.fit(train, test, SimpleNamespace(c=0.1), seed=0)
-    reference = make_pipeline(
-        StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
-    ).fit(kind.features(train.pixels), train.labels)
+    # Another solver, so that no early stop is shared.
+    newton = LogisticRegression(C=0.1, class_weight="balanced", solver="newton-cholesky", tol=1e-12)
+    reference = make_pipeline(StandardScaler(), newton)
+    reference.fit(kind.features(train.pixels), train.labels)
     expected = reference.predict_proba(kind.features(test.pixels))[:, 1]
-    assert model.score(test.pixels) == pytest.approx(expected, abs=1e-9)
+    assert model.score(test.pixels) == pytest.approx(expected, abs=1e-5)
     assert roc_auc_score(test.labels, model.score(test.pixels)) > 0.95
 
 
