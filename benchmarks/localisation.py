@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -63,23 +62,3 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     out = means[[*MEASURES, "area"]].mean().assign(generators=means.size())
     out["lowest"], out["highest"] = means["pixel_auc"].min(), means["pixel_auc"].max()
     return out.reset_index()
-
-
-def described(table: pd.DataFrame) -> str:
-    """Say the summary as Markdown."""
-    lines = [
-        "| fakes were | picture | map | pixel AUC (lowest-highest) | IoU | IoU of area "
-        "| pointing (by chance) | called fake |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for _, row in summary(table).iterrows():
-        cells = [
-            *(str(row[key]).replace("_", " ") for key in ("seen", "composite", "map")),
-            f"{row['pixel_auc']:.2f} ({row['lowest']:.2f}-{row['highest']:.2f})",
-            "" if np.isnan(row["iou"]) else f"{row['iou']:.2f}",
-            f"{row['iou_of_area']:.2f}",
-            f"{row['pointing']:.2f} ({row['area']:.2f})",
-            f"{row['called_fake']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

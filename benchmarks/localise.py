@@ -31,7 +31,7 @@ from tqdm import tqdm
 from benchmarks import scores
 from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, SEAMS, UNTOUCHED, Composite, composites
 from benchmarks.fit import seeds_of
-from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, described
+from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, summary
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
@@ -308,7 +308,7 @@ def main() -> None:
     torch.manual_seed(0)  # nothing draws from it; captum is not ours
     table = study(load_params())
     write_table(OUT, pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
-    print(described(table))
+    print(summary(table).round(2).to_string(index=False))
     print(f"localise: {len(table)} rows in {OUT}", file=sys.stderr)
 
 

@@ -100,7 +100,7 @@ class Opened:
     format: str | None = None
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def is_grey(self) -> bool:
         """Whether no pixel has a colour (compared on a small copy)."""
         if self.image.mode in ("1", "L", "LA", *SIXTEEN_BITS):

@@ -71,6 +71,7 @@ def spec_digest(
     whole = {
         "generator": spec,
         "batch": options.batch,
+        "crop": options.crop,
         "size": size,
         "channels": channels,
         "finish": finish and asdict(finish),
@@ -118,7 +119,7 @@ def pictures(job: Job, generator: Generator, first: int) -> np.ndarray:
             f"generator {job.name} gave {len(images)} images for {len(seeds)} seeds; expected "
             "one for each"
         )
-    return generated_to_pixels(images.numpy(), job.size, job.channels, job.finish)
+    return generated_to_pixels(images.numpy(), job.size, job.channels, job.options.crop, job.finish)
 
 
 def kept_rows(path: Path, wanted: list[dict[str, Any]]) -> tuple[dict[int, int], bool]:

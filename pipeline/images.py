@@ -34,10 +34,17 @@ class Jpeg:
     Attributes:
         jpeg: quality, 1 to 100, of the tables that Pillow and libjpeg scale.
         subsampling: of chroma, 420 (halved both ways) or 444 (none); grey pictures have none.
+        grid: by how many pixels (right, down), 0 to 15, its blocks of 8x8 (16x16 of halved chroma)
+            are moved. A picture cut out of a JPEG along its blocks meets the same blocks again at
+            (0, 0), and others anywhere else.
     """
 
     jpeg: int
     subsampling: int = 420
+    grid: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", tuple(self.grid))  # JSON, where cards keep it, has lists
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -101,8 +108,12 @@ def finished(pixels: np.ndarray, finish: Jpeg | None) -> np.ndarray:
         return pixels
     buffer = io.BytesIO()
     subsampling = {420: "4:2:0", 444: "4:4:4"}[finish.subsampling]
-    to_pil(pixels).save(buffer, format="JPEG", quality=finish.jpeg, subsampling=subsampling)
-    return np.asarray(Image.open(buffer), dtype=np.uint8).reshape(pixels.shape)
+    right, down = finish.grid
+    # Coded as the lower right part of a larger picture, whose blocks begin outside of this one.
+    larger = np.pad(pixels, ((down, 0), (right, 0), (0, 0)), mode="edge")
+    to_pil(larger).save(buffer, format="JPEG", quality=finish.jpeg, subsampling=subsampling)
+    coded = np.asarray(Image.open(buffer), dtype=np.uint8).reshape(larger.shape)
+    return coded[down:, right:]
 
 
 def to_pixels(
@@ -138,13 +149,17 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 
 
 def generated_to_pixels(
-    images: np.ndarray, size: int, channels: int, finish: Jpeg | None = None
+    images: np.ndarray,
+    size: int,
+    channels: int,
+    crop: Crop = "center",
+    finish: Jpeg | None = None,
 ) -> np.ndarray:
     """Bring float (N, C, H, W) in [-1, 1] of any size to uint8 (N, size, size, channels)."""
     native = from_unit(images)
-    if native.shape[1:] == (size, size, channels):
+    if native.shape[1:] == (size, size, channels) and crop in ("center", "full"):
         return np.stack([finished(one, finish) for one in native])
-    return np.stack([to_pixels(to_pil(one), size, channels, finish=finish) for one in native])
+    return np.stack([to_pixels(to_pil(one), size, channels, crop, finish) for one in native])
 
 
 def to_pil(pixels: np.ndarray) -> Image.Image:

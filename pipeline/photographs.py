@@ -33,12 +33,17 @@ def _finish(value: Any) -> Jpeg | None:
         return None
     if isinstance(value, Jpeg):
         return value
-    if isinstance(value, Mapping) and "jpeg" in value and {*value} <= {"jpeg", "subsampling"}:
+    known = {"jpeg", "subsampling", "grid"}
+    if isinstance(value, Mapping) and "jpeg" in value and {*value} <= known:
         quality, subsampling = value["jpeg"], value.get("subsampling", 420)
-        if type(quality) is int and 1 <= quality <= 100 and subsampling in (420, 444):
-            return Jpeg(quality, subsampling)
+        grid = value.get("grid", (0, 0))
+        moves = isinstance(grid, list | tuple) and len(grid) == 2
+        moves = moves and all(type(by) is int and 0 <= by < 16 for by in grid)
+        if type(quality) is int and 1 <= quality <= 100 and subsampling in (420, 444) and moves:
+            return Jpeg(quality, subsampling, tuple(grid))
     raise ValueError(
-        f"{value!r}; expected none, or {{jpeg: <1 to 100>, subsampling: <420 or 444>}}"
+        f"{value!r}; expected none, or {{jpeg: <1 to 100>, subsampling: <420 or 444>, grid: "
+        "[<0 to 15>, <0 to 15>]}}"
     )
 
 

@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from benchmarks import readings
+from benchmarks.localisation import OUT as LOCALISATION
 from benchmarks.page.report import OUT
 from benchmarks.publish import artefact, compare, keep, render, screenshot
 from pipeline.errors import one_line
@@ -56,7 +58,8 @@ def _compare(args: argparse.Namespace) -> None:
     portable = parse(yaml.safe_load(keep.portable_params(PATH.read_text(encoding="utf-8"))))
     made = artefact.read(args.name or portable.profile)
     limits = {} if args.tolerance is None else {compare.LEARNED: args.tolerance}
-    text, holds = compare.report(results, portable, made, limits)
+    places = pd.read_parquet(LOCALISATION) if LOCALISATION.is_file() else None
+    text, holds = compare.report(results, portable, made, limits, places)
     print(text)
     if not holds:
         raise SystemExit(1)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.localisation import over_all
 from benchmarks.metrics import METRICS
 from benchmarks.publish.artefact import Kept
 from benchmarks.scores import ALL_SEEDS
@@ -102,6 +103,25 @@ def largest(here: pd.DataFrame, kept: pd.DataFrame) -> list[Largest]:
     return found
 
 
+def places(here: pd.DataFrame, kept: pd.DataFrame) -> Largest:
+    """Find the largest difference of the map's pixel AUC (localisation.parquet).
+
+    Args:
+        here: rows of this run.
+        kept: those that are kept. Compared are the rows over all regions and seams.
+    """
+    keys = ["held_out", "generator", "composite", "map"]
+    one, other = (
+        over_all(rows).set_index(keys)["pixel_auc"].rename(name)
+        for name, rows in (("here", here), ("kept", kept))
+    )
+    both = pd.concat([one, other], axis=1)
+    gaps = (both["here"] - both["kept"]).abs().fillna(float("inf"))
+    key: Any = gaps.idxmax()
+    where = f"{key[0]} held out, {key[2].replace('_', ' ')} of {key[1] or 'photographs'}, {key[3]}"
+    return Largest("pixel_auc", LEARNED, True, float(gaps[key]), *map(float, both.loc[key]), where)
+
+
 def _others(here: pd.DataFrame, kept: pd.DataFrame, params: Params, made: Kept) -> list[str]:
     """Say what else is not the same: values of params.yaml, images, code."""
     lines = []
@@ -147,7 +167,11 @@ def same(here: pd.DataFrame, before: pd.DataFrame) -> list[str]:
 
 
 def report(
-    here: pd.DataFrame, params: Params, made: Kept, tolerance: dict[str, float] | None = None
+    here: pd.DataFrame,
+    params: Params,
+    made: Kept,
+    tolerance: dict[str, float] | None = None,
+    localisation: pd.DataFrame | None = None,
 ) -> tuple[str, bool]:
     """Compare, and say whether all is within the tolerance.
 
@@ -156,6 +180,7 @@ def report(
         params: this run's, without places (`keep.portable_params`).
         made: what is kept.
         tolerance: by kind of method; `TOLERANCE` by default.
+        localisation: rows of this run's localisation.parquet, None if it made none.
     """
     limits = TOLERANCE | (tolerance or {})
     found = largest(here, made.results)
@@ -176,6 +201,10 @@ def report(
         if len(single):
             values = ", ".join(f"{metric} {single[metric].max():.4f}" for metric in JUDGED)
             lines.append(f"  single seeds (not judged): {values}")
+    if localisation is not None and made.localisation is not None:
+        place = places(localisation, made.localisation)
+        lines += [f"where the fakes are (tolerance {limits[LEARNED]}):", place.line()]
+        holds &= place.difference <= limits[LEARNED]
     for title, rows in (
         ("kept, and not here", alone(made.results, here)),
         ("here, and not kept", alone(here, made.results)),

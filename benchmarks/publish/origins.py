@@ -47,7 +47,8 @@ def _named(finish: Jpeg | None) -> str:
     """Write a finish: "none", or "JPEG 90, 4:2:0"."""
     if finish is None:
         return "none"
-    return f"JPEG {finish.jpeg}, {':'.join(str(finish.subsampling))}"
+    moved = f", moved by {finish.grid}" if any(finish.grid) else ""
+    return f"JPEG {finish.jpeg}, {':'.join(str(finish.subsampling))}{moved}"
 
 
 def _at_test(kept: Kept, perturbation: str) -> pd.DataFrame:

@@ -23,8 +23,8 @@ from pipeline.params import Params
 
 BATCH = 128
 TARGET = 3.0
-# Times that a fit of the default profile sees each picture: 300 steps of 128 from some 3,200.
-PASSES = 12
+# Times that a fit of the default profile sees each picture: 400 steps of 128 from some 3,200.
+PASSES = 16
 
 Batch = tuple[torch.Tensor, Any]
 Pass = Callable[[], Iterator[Batch]]

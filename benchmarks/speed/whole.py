@@ -2,7 +2,8 @@
 
 Ours is `python -m benchmarks.fit <method>`: the pictures are decoded once and the fits run side by
 side, one per core on one thread each. One by one is a process for each held-out and seed, on all
-cores, after the other. Both write the same folders, in a place of their own.
+cores, after the other. Both write the same folders, in a place of their own. A second race, of a
+part of the matrix, is between ours and the same command that fits one by one on all threads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pipeline.params import PATH, Params, parse
 
 TARGET = 2.0
 ONE_BY_ONE = "a process for each fit, one after the other"
+ALL_THREADS = "one fit at a time, on all threads"
 
 
 def home(place: Path, values: dict[str, Any], manifests: Path) -> Path:
@@ -75,19 +77,32 @@ def races(
     seeds = getattr(params.methods[method], "seeds", None) or params.fit.seeds
     held_outs = params.folds()[:most]
 
+    def home_of(name: str, some: Sequence[int]) -> Path:
+        options = {**values["methods"][method], "seeds": list(some)}
+        changed = values | {"methods": {**values["methods"], method: options}}
+        return home(place / name, changed, manifests)
+
     def together() -> None:
-        start(home(place / "together", values, manifests), [method, *held_outs])
+        start(home_of("together", seeds), [method, *held_outs])
 
     def one_by_one() -> None:
         for held_out in held_outs:
             for seed in seeds:
-                options = {**values["methods"][method], "seeds": [seed]}
-                alone = values | {"methods": {**values["methods"], method: options}}
-                folder = home(place / "alone", alone, manifests)
-                start(folder, [method, held_out], workers=1)
+                start(home_of("alone", [seed]), [method, held_out], workers=1)
 
-    ways = {OURS: together, ONE_BY_ONE: one_by_one}
-    fits = len(held_outs) * len(seeds)
+    few, two = held_outs[:2], seeds[:2]
+
+    def part(workers: int | None = None) -> None:
+        start(home_of("part", two), [method, *few], workers)
+
+    fits, fewer = len(held_outs) * len(seeds), len(few) * len(two)
     note = f"`{method}`, {len(held_outs)} held out, {len(seeds)} seeds, scores written"
-    work = alike(ways, "fits", fits)
-    return [Race("the matrix of a method", ways, work, note, TARGET, warm_up=False, turns=1)]
+    short = f"ours: one per core; `{method}`, {len(few)} held out, {len(two)} seeds"
+    ways = {OURS: together, ONE_BY_ONE: one_by_one}
+    threads = {OURS: part, ALL_THREADS: lambda: part(workers=1)}
+    return [
+        Race("the matrix of a method", ways, alike(ways, "fits", fits), note, TARGET,
+             warm_up=False, turns=1),
+        Race("fits at a time", threads, alike(threads, "fits", fewer),
+             short, warm_up=False, turns=1),
+    ]  # fmt: skip

@@ -45,5 +45,7 @@ def _sampled(name: str, run: Params) -> bytes | None:
     except UserError:  # weights that are damaged are the stage's to complain about
         return None
     faces = run.faces
-    (pixels,) = images.generated_to_pixels(made.numpy(), faces.size, faces.channels, faces.finish)
+    (pixels,) = images.generated_to_pixels(
+        made.numpy(), faces.size, faces.channels, options.crop, faces.finish
+    )
     return images.encode_png(pixels)

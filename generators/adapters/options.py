@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from generators import GANS
 from pipeline.options import Model, Name, Use
+from pipeline.photographs import CropRule
 
 
 class GeneratorBase(Model):
@@ -19,6 +20,8 @@ class GeneratorBase(Model):
     use: Use = "train"
     first_seed: NonNegativeInt = 0
     batch: PositiveInt = 50
+    # What is kept of a picture, as of photographs.
+    crop: CropRule = "center"
 
 
 class GanGenerator(GeneratorBase):

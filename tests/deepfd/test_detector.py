@@ -98,12 +98,14 @@ def test_pictures_are_finished_as_the_training_images_were_also_after_saving(tmp
     photo = Image.fromarray(picture(3, width=60, height=80))
     body = {"kind": "paper", "width": 6}
     plain = Detector(Network(3, 32, body=body, seed=0))
-    one = Detector(Network(3, 32, body=body, seed=0), finish=images.Jpeg(60))
-    expected = images.to_pixels(photo, 32, 3, "center", images.Jpeg(60))
+    finish = images.Jpeg(60, grid=(4, 3))
+    one = Detector(Network(3, 32, body=body, seed=0), finish=finish)
+    expected = images.to_pixels(photo, 32, 3, "center", finish)
     np.testing.assert_array_equal(one.to_pixels(photo)[0], expected)
     assert one(photo) != plain(photo)
     one.save(tmp_path)
-    assert Detector.load(tmp_path)(photo) == one(photo)
+    loaded = Detector.load(tmp_path)
+    assert loaded(photo) == one(photo) and hash(loaded.finish) == hash(finish)
 
 
 def cut(folder):

@@ -12,7 +12,7 @@ import yaml
 from generators import sample as stage
 from pipeline import manifest
 from pipeline.errors import UserError
-from pipeline.images import Jpeg
+from pipeline.images import Jpeg, to_pil, to_pixels
 from pipeline.images import finished as image_finish
 
 
@@ -149,6 +149,17 @@ def test_another_finish_makes_every_image_again_and_finishes_it(entry, make_para
     for old, new in zip(manifest.pixels(before), manifest.pixels(after), strict=True):
         assert np.array_equal(new, image_finish(old, Jpeg(75))) and (new != old).any()
     assert set(before["spec"]).isdisjoint(after["spec"])
+
+
+def test_another_crop_makes_every_image_again(entry, make_params, tmp_path):
+    _, run = make_params({"a": entry()})
+    stage.sample("a", run, tmp_path / "a")
+    whole = manifest.pixels(manifest.read(tmp_path / "a"))
+    _, run = make_params({"a": entry(crop=[0, 0, 0.5, 0.5])})
+    assert stage.sample("a", run, tmp_path / "a") == (20, 20)
+    for old, new in zip(whole, manifest.pixels(manifest.read(tmp_path / "a")), strict=True):
+        half = tuple(side // 2 for side in old.shape[:2])
+        assert np.array_equal(new, to_pixels(to_pil(old[: half[0], : half[1]]), *old.shape[1:]))
 
 
 def test_another_family_relabels_without_sampling(entry, make_params, tmp_path):

@@ -110,7 +110,8 @@ def test_both_classes_are_finished_last_by_the_same_jpeg(native: int, channels: 
     content, finish = noise(native, native, channels), images.Jpeg(75)
     photograph = images.to_pil(content)
     real = images.to_pixels(photograph, 32, channels, "center", finish)
-    fake = images.generated_to_pixels(images.to_unit(content[None]), 32, channels, finish)[0]
+    unit = images.to_unit(content[None])
+    (fake,) = images.generated_to_pixels(unit, 32, channels, finish=finish)
     np.testing.assert_array_equal(real, fake)
     plain = images.to_pixels(photograph, 32, channels)
     buffer = io.BytesIO()
@@ -129,6 +130,34 @@ def test_a_finish_keeps_or_halves_chroma_and_is_nearer_at_a_higher_quality() -> 
 
     assert error(95, 444) < error(90, 444) < error(90, 420)
     np.testing.assert_array_equal(images.finished(pixels, None), pixels)
+
+
+def test_the_blocks_of_a_finish_begin_where_its_grid_says() -> None:
+    # A picture cut out of a larger one that is flat beyond it has the larger one's blocks.
+    pixels, finish = noise(32, 32, 3), images.Jpeg(60, 420, (5, 3))
+    larger = np.pad(pixels, ((3, 0), (5, 0), (0, 0)), mode="edge")
+    expected = images.finished(larger, images.Jpeg(60))[3:, 5:]
+    np.testing.assert_array_equal(images.finished(pixels, finish), expected)
+    assert (expected != images.finished(pixels, images.Jpeg(60))).any()
+    # One more of the same tables on the same blocks changes hardly anything, on others much.
+    once = images.finished(pixels, images.Jpeg(60, 444))
+
+    def change(grid: tuple[int, int]) -> float:
+        again = images.finished(once, images.Jpeg(60, 444, grid))
+        return float(np.abs(again.astype(int) - once).mean())
+
+    assert change((0, 0)) < change((4, 4)) / 4
+
+
+@pytest.mark.parametrize("crop", ["center", "full", (0.25, 0.125, 0.75, 0.625)])
+@pytest.mark.parametrize("shape", [(32, 32), (48, 64)])
+def test_what_is_kept_of_a_generator_s_picture_is_cut_out_as_of_a_photograph_s(
+    shape: tuple[int, int], crop: images.Crop
+) -> None:
+    content = noise(*shape, 3)
+    real = images.to_pixels(images.to_pil(content), 32, 3, crop)
+    (fake,) = images.generated_to_pixels(images.to_unit(content[None]), 32, 3, crop)
+    np.testing.assert_array_equal(real, fake)
 
 
 def test_grey_stays_the_same_grey_through_three_channels() -> None:

@@ -81,6 +81,7 @@ def test_the_params_of_the_repository_are_valid() -> None:
         ("faces.finish", "jpeg", "faces.finish: 'jpeg'; expected none, or {jpeg: <1 to 100>"),
         ("faces.finish", {"jpeg": 0}, "faces.finish: {'jpeg': 0}; expected none, or"),
         ("faces.finish", {"jpeg": 90, "subsampling": 422}, "subsampling: <420 or 444>"),
+        ("faces.finish", {"jpeg": 90, "grid": [0, 16]}, "grid: [<0 to 15>, <0 to 15>]"),
         ("faces.finish", {"jpeg": 90, "quality": 1}, "faces.finish: {'jpeg': 90, 'quality': 1}"),
         ("photographs", {}, "photographs: expected at least 1 collection of use: train"),
         ("photographs.orl.use", "test", "photographs: expected at least 1 collection of use"),
@@ -258,6 +259,9 @@ def test_a_finish_is_none_or_a_jpeg() -> None:
         assert run.faces.finish == Jpeg(90, 420)
         # And written down it is read again.
         assert params.parse(run.model_dump(mode="json")) == run
+    run = params.parse(changed("faces.finish", {"jpeg": 90, "grid": [4, 3]}))
+    assert run.faces.finish == Jpeg(90, 420, (4, 3))
+    assert params.parse(run.model_dump(mode="json")) == run
 
 
 SETS = """

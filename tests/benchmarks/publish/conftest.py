@@ -13,6 +13,9 @@ import yaml
 
 from benchmarks import matrix
 from benchmarks.comparisons import SCHEMA as COMPARISONS_SCHEMA
+from benchmarks.composites import CONTROL, FAKE_IN, REAL_IN, UNTOUCHED
+from benchmarks.localisation import MAPS, MEASURES, SCHEMA
+from benchmarks.localisation import OUT as LOCALISATION
 from benchmarks.publish import artefact
 from benchmarks.readings import RESULTS_SCHEMA
 from benchmarks.thresholds import threshold_by
@@ -143,4 +146,43 @@ def root(built, tmp_path):
 
 @pytest.fixture
 def kept(root):
+    return artefact.read("small", root / artefact.FOLDER)
+
+
+def located_rows():
+    """A made-up table: a row per detector, generator, picture and map, no two values equal."""
+    found = []
+
+    def row(held_out, generator, seen, composite, which, **more):
+        values = {}
+        for number, measure in enumerate(MEASURES):
+            value = 0.2 + 0.001 * len(found) + 0.1 * number
+            values |= {measure: value, f"{measure}_low": value - 0.05,
+                       f"{measure}_high": value + 0.05}  # fmt: skip
+        found.append(
+            {"method": "deepfd", "held_out": held_out, "generator": generator, "seen": seen,
+             "composite": composite, "region": "all", "seam": "all", "map": which, "n": 64,
+             "pairs": 8, "seeds": 2, "area": 0.25, "data": "d"} | values | more
+        )  # fmt: skip
+
+    for which in MAPS:
+        for name in "abc":
+            for composite in (FAKE_IN, REAL_IN):
+                row("none", name, True, composite, which)
+                row(name, name, False, composite, which)
+            # Another region: in no mean.
+            row(name, name, False, FAKE_IN, which, region="eyes", pixel_auc=0.0)
+        for held_out in ("none", *"abc"):
+            for composite in (CONTROL, UNTOUCHED):
+                row(held_out, "", None, composite, which)
+    return pd.DataFrame(found)
+
+
+@pytest.fixture
+def located(root):
+    """What is kept of a run, with such a table."""
+    home = root / artefact.FOLDER / "small"
+    write_table(
+        home / LOCALISATION.name, pa.Table.from_pandas(located_rows(), SCHEMA, preserve_index=False)
+    )
     return artefact.read("small", root / artefact.FOLDER)

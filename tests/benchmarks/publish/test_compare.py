@@ -54,6 +54,26 @@ def test_learned_methods_may_differ_more_than_those_that_draw_nothing(
     assert f"largest of recall, fpr, auc: {abs(by):.4f} ({method}, a held out, on a" in text
 
 
+def test_where_the_fakes_are_is_compared_too(located):
+    here, results = located.localisation.copy(), located.results
+    text, holds = compare.report(results, located.params, located, {}, here)
+    assert holds and "where the fakes are (tolerance 0.05):" in text
+    cell = (here["held_out"] == "a") & (here["generator"] == "a") & (here["region"] == "all")
+    cell &= (here["composite"] == "fake_in_photograph") & (here["map"] == "heat_map")
+    assert cell.sum() == 1
+    here.loc[cell, "pixel_auc"] += 0.07
+    text, holds = compare.report(results, located.params, located, {}, here)
+    assert not holds
+    assert "pixel_auc            0.0700" in text
+    assert "a held out, fake in photograph of a, heat_map" in text
+    # A row that one of the two lacks is beyond any tolerance.
+    gone = compare.places(located.localisation[~cell], located.localisation)
+    assert gone.difference == float("inf") and gone.where.startswith("a held out")
+    # A run that made none has nothing to compare.
+    text, holds = compare.report(results, located.params, located)
+    assert holds and "where the fakes are" not in text
+
+
 def test_single_seeds_and_other_metrics_are_printed_and_do_not_decide(kept):
     here = moved(kept.results, "plain", "auc", 0.3, seed=1)
     text, holds = compare.report(here, kept.params, kept)

@@ -2,52 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
-import pyarrow as pa
-import pytest
-
-from benchmarks.localisation import MAPS, MEASURES, OUT, SCHEMA
-from benchmarks.publish import artefact, places
-from pipeline.manifest import write_table
+from benchmarks.localisation import MEASURES
+from benchmarks.publish import places
 
 PICTURES = ("fake_in_photograph", "photograph_in_fake")
 CONTROLS = ("photograph_in_photograph", "untouched_photograph")
-
-
-def rows():
-    """A made-up table: a row per detector, generator, picture and map, no two values equal."""
-    found = []
-
-    def row(held_out, generator, seen, composite, which, **more):
-        values = {}
-        for number, measure in enumerate(MEASURES):
-            value = 0.2 + 0.001 * len(found) + 0.1 * number
-            values |= {measure: value, f"{measure}_low": value - 0.05,
-                       f"{measure}_high": value + 0.05}  # fmt: skip
-        found.append(
-            {"method": "deepfd", "held_out": held_out, "generator": generator, "seen": seen,
-             "composite": composite, "region": "all", "seam": "all", "map": which, "n": 64,
-             "pairs": 8, "seeds": 2, "area": 0.25, "data": "d"} | values | more
-        )  # fmt: skip
-
-    for which in MAPS:
-        for name in "abc":
-            for composite in PICTURES:
-                row("none", name, True, composite, which)
-                row(name, name, False, composite, which)
-            # Another region: in no mean.
-            row(name, name, False, PICTURES[0], which, region="eyes", pixel_auc=0.0)
-        for held_out in ("none", *"abc"):
-            for composite in CONTROLS:
-                row(held_out, "", None, composite, which)
-    return pd.DataFrame(found)
-
-
-@pytest.fixture
-def located(root):
-    home = root / artefact.FOLDER / "small"
-    write_table(home / OUT.name, pa.Table.from_pandas(rows(), SCHEMA, preserve_index=False))
-    return artefact.read("small", root / artefact.FOLDER)
 
 
 def lines_of(text):
@@ -56,7 +15,7 @@ def lines_of(text):
 
 
 def test_pictures_with_fakes_seen_and_held_out_then_the_controls(located):
-    table = rows()
+    table = located.localisation
     table = table[table["region"] == "all"]
     found = lines_of(places.localisation(located))
     assert [line["its generator in training"] for line in found] == [
@@ -78,7 +37,7 @@ def test_pictures_with_fakes_seen_and_held_out_then_the_controls(located):
 
 
 def test_each_generator_has_its_interval(located):
-    table = rows()
+    table = located.localisation
     found = {line["generator"]: line for line in lines_of(places.localisation_cells(located))}
     assert list(found) == ["`a`", "`b`", "`c`"]
     for name in "abc":

@@ -46,9 +46,22 @@ def test_training_is_counted_in_pairs_and_in_images(setting):
 def test_the_matrix_is_fitted_whole_by_both_ways_and_nowhere_else(setting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.iterdir())
-    (race,) = whole.races(setting.values, "deepfd", setting.manifests, setting.place, most=2)
-    for call in race.ways.values():
+    asked = []
+    start = whole.start
+
+    def seen(home, arguments, workers=None):
+        asked.append((home.name, len(arguments) - 1, workers))
+        start(home, arguments, workers)
+
+    monkeypatch.setattr(whole, "start", seen)
+    race, threads = whole.races(setting.values, "deepfd", setting.manifests, setting.place, most=2)
+    for call in (*race.ways.values(), *threads.ways.values()):
         call()
+    assert asked == [("together", 2, None), *[("alone", 1, 1)] * 2, ("part", 2, None),
+                     ("part", 2, 1)]  # fmt: skip
+    assert sorted(path.name for path in (setting.place / "part/models/deepfd").iterdir()) == [
+        "a", "b",
+    ]  # fmt: skip
     together = setting.place / "together/models/deepfd"
     assert sorted(path.name for path in together.iterdir()) == ["a", "b"]
     assert (together / "a/0/scores-none.parquet").is_file()
