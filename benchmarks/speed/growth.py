@@ -55,7 +55,7 @@ class Size:
 
 
 SERIES = {
-    "images": (1000, 2000, 5000, 10_000),
+    "images": (1000, 5000, 20_000, 100_000),
     "generators": (2, 4, 8, 12),
     "collections": (1, 2, 3, 4),
     "rounds": (1, 10, 25, 50),
