@@ -271,4 +271,6 @@ class Detector:
                 f"{str(error)[:200]}); fit it again"
             ) from None
         finish = card.get("finish")
-        return cls(network, card["about"], card["crop"], finish and images.Jpeg(**finish))
+        if finish:  # JSON has lists; a card of before has no grid
+            finish = images.Jpeg(**finish | {"grid": tuple(finish.get("grid", (0, 0)))})
+        return cls(network, card["about"], card["crop"], finish)

@@ -43,9 +43,6 @@ class Jpeg:
     subsampling: int = 420
     grid: tuple[int, int] = (0, 0)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", tuple(self.grid))  # JSON, where cards keep it, has lists
-
 
 def open_image(data: bytes) -> Image.Image:
     """Decode an encoded picture wholly, upright (EXIF applied).

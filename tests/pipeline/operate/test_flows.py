@@ -76,7 +76,9 @@ class Serving:
 
     def _family(self, of_server):
         me = psutil.Process(self.process.pid)
-        servers = [child for child in me.children() if "server" in child.cmdline()]
+        # (A zombie has no command line: it is none of those that are looked for.)
+        alive = [one for one in me.children() if one.status() != psutil.STATUS_ZOMBIE]
+        servers = [child for child in alive if "server" in child.cmdline()]
         theirs = {p.pid for server in servers for p in (server, *server.children(recursive=True))}
         return [p for p in me.children(recursive=True) if (p.pid in theirs) == of_server]
 
