@@ -22,7 +22,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from benchmarks.components import COMPONENTS, DIRECTIONS, components, residual
-from benchmarks.methods.colour import CHUNK, plane_features
+from benchmarks.methods.chunks import CHUNK
+from benchmarks.methods.colour import plane_features
+from benchmarks.methods.linear import regression
 from benchmarks.perturb import perturb
 from pipeline import manifest
 from pipeline.errors import UserError, one_line
@@ -82,14 +84,11 @@ def component_auc(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
     """AUC on `test` of a logistic regression fitted on `train`, features (N, D), 1 = fake."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
-    )
+    model = make_pipeline(StandardScaler(), regression(0.1))
     model.fit(train, train_labels)
     return float(roc_auc_score(test_labels, model.decision_function(test)))
 

@@ -107,9 +107,10 @@ def finished(pixels: np.ndarray, finish: Jpeg | None) -> np.ndarray:
     subsampling = {420: "4:2:0", 444: "4:4:4"}[finish.subsampling]
     right, down = finish.grid
     # Coded as the lower right part of a larger picture, whose blocks begin outside of this one.
-    larger = np.pad(pixels, ((down, 0), (right, 0), (0, 0)), mode="edge")
-    to_pil(larger).save(buffer, format="JPEG", quality=finish.jpeg, subsampling=subsampling)
-    coded = np.asarray(Image.open(buffer), dtype=np.uint8).reshape(larger.shape)
+    if right or down:
+        pixels = np.pad(pixels, ((down, 0), (right, 0), (0, 0)), mode="edge")
+    to_pil(pixels).save(buffer, format="JPEG", quality=finish.jpeg, subsampling=subsampling)
+    coded = np.asarray(Image.open(buffer), dtype=np.uint8).reshape(pixels.shape)
     return coded[down:, right:]
 
 

@@ -22,6 +22,7 @@ from benchmarks.components import (
     residual,
 )
 from benchmarks.methods.cache import cached_per_image
+from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
 from pipeline.options import Model
@@ -29,7 +30,6 @@ from pipeline.options import Model
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1
 RGB_CODES = 8
-CHUNK = 32  # images at a time: their arrays stay in the processor's cache
 
 
 def cooccurrences(codes: np.ndarray, levels: int) -> np.ndarray:
@@ -59,6 +59,7 @@ def plane_features(plane: np.ndarray) -> np.ndarray:
 
 
 @cached_per_image
+@some_at_a_time
 def colour_features(pixels: np.ndarray) -> np.ndarray:
     """Residual co-occurrences of H, S, Cb and Cr, summed over the four neighbours.
 
@@ -72,14 +73,11 @@ def colour_features(pixels: np.ndarray) -> np.ndarray:
         UserError: grey pictures.
     """
     check_colour(pixels, "method colour")
-    found = [np.empty((0, len(PLANES) * 75))]
-    for start in range(0, len(pixels), CHUNK):
-        planes = components(pixels[start : start + CHUNK], PLANES)
-        found.append(np.hstack([plane_features(plane) for plane in planes.values()]))
-    return np.concatenate(found)
+    return np.hstack([plane_features(plane) for plane in components(pixels, PLANES).values()])
 
 
 @cached_per_image
+@some_at_a_time
 def rgb_features(pixels: np.ndarray) -> np.ndarray:
     """Co-occurrences of which of R, G, B is larger than at the neighbour, summed over the four.
 
@@ -92,18 +90,14 @@ def rgb_features(pixels: np.ndarray) -> np.ndarray:
         float64 (N, 288).
     """
     check_colour(pixels, "method colour_rgb")
-    found = [np.empty((0, 288))]
-    for start in range(0, len(pixels), CHUNK):
-        some = pixels[start : start + CHUNK]
-        codes = [
-            sum(
-                (some[:, 1:-1, 1:-1, c] > neighbour(some[..., c], way)).astype(np.uint8) << (2 - c)
-                for c in range(3)
-            )
-            for way in DIRECTIONS
-        ]
-        found.append(sum(cooccurrences(one, RGB_CODES) for one in codes))
-    return np.concatenate(found)
+    codes = [
+        sum(
+            (pixels[:, 1:-1, 1:-1, c] > neighbour(pixels[..., c], way)).astype(np.uint8) << (2 - c)
+            for c in range(3)
+        )
+        for way in DIRECTIONS
+    ]
+    return sum(cooccurrences(one, RGB_CODES) for one in codes)
 
 
 class Options(Model):

@@ -14,12 +14,25 @@ from pipeline.errors import UserError
 from pipeline.images import Crop, Jpeg
 
 if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
     from pipeline.folds import Images
 
 MAX_ITERATIONS = 10_000
 # Of the largest gradient. scikit-learn's default, 1e-4, stops so early on features as alike as
 # those of `srm` and `colour` that another machine's last digits move scores by hundredths.
 TOLERANCE = 1e-8
+
+
+def regression(c: float) -> LogisticRegression:
+    """Return an unfitted class-balanced logistic regression that is brought to its optimum.
+
+    Args:
+        c: inverse strength of the L2 penalty.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, class_weight="balanced", tol=TOLERANCE, max_iter=MAX_ITERATIONS)
 
 
 class Linear(Method):
@@ -62,14 +75,11 @@ class Linear(Method):
             UserError: the solver did not converge.
         """
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         features = cls.features(train.pixels)
         scaler = StandardScaler().fit(features)
-        model = LogisticRegression(
-            C=options.c, class_weight="balanced", tol=TOLERANCE, max_iter=MAX_ITERATIONS
-        )
+        model = regression(options.c)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             try:

@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
+from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.linear import Linear
 from pipeline.options import Model
 
 # Added to the power before the logarithm, on the scale of one grey level squared.
 FLOOR = 1e-6
 LUMA = np.array([0.299, 0.587, 0.114])
-CHUNK = 256  # images at a time: a transform takes some ten times the memory of the pixels
 
 
 class Options(Model):
@@ -28,6 +28,7 @@ class Options(Model):
     c: PositiveFloat = 1.0
 
 
+@some_at_a_time
 def radial_spectrum(pixels: np.ndarray) -> np.ndarray:
     """Azimuthal mean of the log power spectrum of the luma.
 
@@ -38,18 +39,14 @@ def radial_spectrum(pixels: np.ndarray) -> np.ndarray:
         float64 (N, R): entry r is the mean of log(|F|^2 + FLOOR) over the frequencies whose
         distance from 0, rounded, is r, for r = 0 .. ceil(sqrt 2 H / 2), corners included.
     """
-    y, x = (np.fft.fftfreq(side) * side for side in pixels.shape[1:3])
+    luma = pixels[..., 0] / 255.0 if pixels.shape[-1] == 1 else pixels @ LUMA / 255.0
+    power = np.log(np.abs(np.fft.fft2(luma)) ** 2 + FLOOR)  # (N, H, W)
+    y, x = (np.fft.fftfreq(side) * side for side in luma.shape[1:])
     radius = np.rint(np.hypot(y[:, None], x[None, :])).astype(int).ravel()
     count = np.bincount(radius)
     average = np.zeros((radius.size, count.size))
     average[np.arange(radius.size), radius] = 1 / count[radius]
-    found = [np.empty((0, count.size))]
-    for start in range(0, len(pixels), CHUNK):
-        some = pixels[start : start + CHUNK]
-        luma = some[..., 0] / 255.0 if some.shape[-1] == 1 else some @ LUMA / 255.0
-        power = np.log(np.abs(np.fft.fft2(luma)) ** 2 + FLOOR)  # (N, H, W)
-        found.append(power.reshape(len(power), -1) @ average)
-    return np.concatenate(found)
+    return power.reshape(len(power), -1) @ average
 
 
 class Spectrum(Linear):

@@ -22,6 +22,7 @@ from pydantic import PositiveFloat
 
 from benchmarks.components import components
 from benchmarks.methods.cache import cached_per_image
+from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
 from pipeline.options import Model
@@ -46,8 +47,6 @@ SQUARE = {
 }
 BINS = merged_bins(LEVELS, signs=True)
 # Histograms of one plane: three differences along and across, two squares, at each step.
-PER_PLANE = (2 * len(DIFFERENCES) + len(SQUARE)) * len(STEPS) * (int(BINS.max()) + 1)
-CHUNK = 32  # images at a time: their arrays stay in the processor's cache
 
 
 def filtered(planes: np.ndarray, kernel: tuple[tuple[int, ...], ...]) -> np.ndarray:
@@ -102,23 +101,21 @@ def plane_features(planes: np.ndarray) -> np.ndarray:
 
 
 def _of_planes(pixels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Features of grey pictures, or of components of colour ones, a chunk at a time."""
-    found = [np.empty((0, PER_PLANE * (1 if pixels.shape[-1] == 1 else len(names))))]
-    for start in range(0, len(pixels), CHUNK):
-        some = pixels[start : start + CHUNK]
-        grey = some.shape[-1] == 1
-        planes = [some[..., 0]] if grey else components(some, names).values()
-        found.append(np.hstack([plane_features(plane) for plane in planes]))
-    return np.concatenate(found)
+    """Features of grey pictures, or of components of colour ones."""
+    grey = pixels.shape[-1] == 1
+    planes = [pixels[..., 0]] if grey else components(pixels, names).values()
+    return np.hstack([plane_features(plane) for plane in planes])
 
 
 @cached_per_image
+@some_at_a_time
 def luma_features(pixels: np.ndarray) -> np.ndarray:
     """Rich features of the luma: uint8 (N, H, W, 1 or 3) to float64 (N, 624)."""
     return _of_planes(pixels, ("Y",))
 
 
 @cached_per_image
+@some_at_a_time
 def srm_features(pixels: np.ndarray) -> np.ndarray:
     """Rich features of grey, or of Y, Cb and Cr.
 

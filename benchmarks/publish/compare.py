@@ -103,7 +103,7 @@ def largest(here: pd.DataFrame, kept: pd.DataFrame) -> list[Largest]:
     return found
 
 
-def places(here: pd.DataFrame, kept: pd.DataFrame) -> Largest:
+def largest_of_map(here: pd.DataFrame, kept: pd.DataFrame) -> Largest:
     """Find the largest difference of the map's pixel AUC (localisation.parquet).
 
     Args:
@@ -202,7 +202,7 @@ def report(
             values = ", ".join(f"{metric} {single[metric].max():.4f}" for metric in JUDGED)
             lines.append(f"  single seeds (not judged): {values}")
     if localisation is not None and made.localisation is not None:
-        place = places(localisation, made.localisation)
+        place = largest_of_map(localisation, made.localisation)
         lines += [f"where the fakes are (tolerance {limits[LEARNED]}):", place.line()]
         holds &= place.difference <= limits[LEARNED]
     for title, rows in (

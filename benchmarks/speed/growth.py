@@ -5,7 +5,8 @@
 fits a line through each series and writes benchmarks/growth.parquet; with `--keep` docs/results/
 keeps it and docs/speed.md is rendered. Steps: `write` (manifests), `load` (decode all), `fit`
 (`spectrum` on one fold), `matrix` (one method, all folds; scores are drawn), `history` (one round
-more). Images are counted per generator and collection. `--quick` is for trying.
+more). Images are counted per generator and collection. The largest step needs 13 GB
+of memory, all of them twelve minutes. `--quick` is for trying.
 """
 
 from __future__ import annotations

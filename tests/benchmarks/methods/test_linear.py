@@ -12,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.methods import spectrum as stage
 from benchmarks.methods.dct import FLOOR, Dct, log_dct
 from benchmarks.methods.linear import Linear
 from benchmarks.methods.spectrum import Spectrum, radial_spectrum
@@ -29,14 +28,6 @@ def test_radial_spectrum_equals_a_plain_loop():
             for x in range(16):
                 rings[round(((y - 8) ** 2 + (x - 8) ** 2) ** 0.5)].append(power[y, x])
         assert spectrum == pytest.approx([np.mean(ring) for ring in rings], abs=1e-9)
-
-
-def test_pictures_are_transformed_some_at_a_time(monkeypatch):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3)).astype(np.uint8)
-    whole = radial_spectrum(pixels)
-    monkeypatch.setattr(stage, "CHUNK", 3)
-    assert radial_spectrum(pixels) == pytest.approx(whole, abs=1e-12)
-    assert radial_spectrum(pixels[:0]).shape == (0, whole.shape[1])
 
 
 def test_a_wave_raises_the_spectrum_at_its_frequency():

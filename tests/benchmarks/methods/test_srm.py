@@ -10,7 +10,6 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.components import components
 from benchmarks.methods.srm import (
     DIFFERENCES,
-    PER_PLANE,
     SQUARE,
     Options,
     Srm,
@@ -89,7 +88,7 @@ def test_the_features_are_those_of_a_plain_loop():
     # A gentle picture: residuals of one or two steps and not all beyond the cut.
     smooth = np.random.default_rng(1).integers(0, 4, (2, 12, 12)).cumsum(axis=2) + 90
     found = plane_features(smooth.astype(np.uint8))
-    assert found.shape == (2, PER_PLANE) == (2, 624) and found.dtype == np.float64
+    assert found.shape == (2, 624) and found.dtype == np.float64
     for n in range(2):
         np.testing.assert_allclose(found[n], by_loop(smooth[n]), atol=1e-12)
 

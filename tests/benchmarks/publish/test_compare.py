@@ -67,7 +67,7 @@ def test_where_the_fakes_are_is_compared_too(located):
     assert "pixel_auc            0.0700" in text
     assert "a held out, fake in photograph of a, heat_map" in text
     # A row that one of the two lacks is beyond any tolerance.
-    gone = compare.places(located.localisation[~cell], located.localisation)
+    gone = compare.largest_of_map(located.localisation[~cell], located.localisation)
     assert gone.difference == float("inf") and gone.where.startswith("a held out")
     # A run that made none has nothing to compare.
     text, holds = compare.report(results, located.params, located)
