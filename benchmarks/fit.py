@@ -8,8 +8,9 @@ models/<method>/<held_out>/<seed>/: the detector, `threshold.json`, `reads.json`
 held-out is written). A seed's folder appears whole or not at all, and is kept as long as its recipe
 holds: a kill loses at most the seed in hand, and a further perturbation fits nothing again.
 
+With DEEPFD_STACK set, so many networks of a learned method are trained as one (`deepfd.stacked`).
 With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
-processes which that command starts, together; one of them writes. The recipe does not know of it.
+processes which that command starts, together; one of them writes. The recipe knows of neither.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tqdm import tqdm
 
 from benchmarks import workers
 from benchmarks.methods import load_method
-from benchmarks.methods.base import Method
+from benchmarks.methods.base import Asked, Method
 from benchmarks.perturb import perturb
 from benchmarks.scores import CLEAN, MODELS, SCORES, TEST, VALID, scores_path
 from benchmarks.scores import table as scores_table
@@ -89,39 +90,38 @@ def score(model: Method, pixels: np.ndarray) -> np.ndarray:
     return values
 
 
+def seed_of_fit(params: Params, held_out: str, seed: int) -> int:
+    """Return the seed of every draw of a fit.
+
+    The method has no part in it: those that differ in their loss alone then see the same images in
+    the same order from the same first weights.
+    """
+    return seed_for(params.seed, "fit", held_out, seed)
+
+
 def fit_model(params: Params, name: str, held_out: str, seed: int, fold: Fold) -> Method:
     """Fit one seed of a method; of several processes, each takes part and gets the same model."""
     options = params.methods[name]
-    # The method is not part of the name: those that differ in their loss alone then see the same
-    # images in the same order from the same first weights.
     return load_method(options.method).fit(
         fold.train,
         fold.valid,
         options,
-        seed_for(params.seed, "fit", held_out, seed),
+        seed_of_fit(params, held_out, seed),
         log=LOGS / f"{name}-{file_name(held_out)}-{seed}",
         crop=params.crop_of(held_out),
         finish=params.faces.finish,
     )
 
 
-def fit_seed(
-    params: Params,
-    name: str,
-    held_out: str,
-    seed: int,
-    fold: Fold,
-    recipe: dict[str, Any],
-    folder: Path,
-) -> Method:
-    """Fit and set the threshold; write everything to `folder`.
+def write_seed(
+    params: Params, model: Method, seconds: float, fold: Fold, recipe: dict[str, Any], folder: Path
+) -> None:
+    """Set the threshold of what was fitted; write everything to `folder`.
 
     What each step read is recorded from the images it was given: `fit` (learned from), `selection`
     (given to choose a step or a parameter on) and `threshold`.
-    """  # fmt: skip
-    start = time.perf_counter()
-    model = fit_model(params, name, held_out, seed, fold)
-    timing = {"seconds": round(time.perf_counter() - start, 4), "device": device()}
+    """
+    timing = {"seconds": round(seconds, 4), "device": device()}
     valid = score(model, fold.valid.pixels)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)
@@ -146,10 +146,10 @@ def fit_seed(
     for file, content in written.items():
         write_atomic(folder / f"{file}.json", _json(content))
     if facts["note"]:
-        print(f"fit: {name}, {held_out} held out: {facts['note']}", file=sys.stderr)
+        what = f"{recipe['method']}, {recipe['held_out']} held out"
+        print(f"fit: {what}: {facts['note']}", file=sys.stderr)
     table = score_rows(params, valid, fold.valid, VALID, CLEAN, len(fold.train), folder)
     write_table(_scores_of(folder, VALID), table)
-    return model
 
 
 def score_rows(
@@ -239,13 +239,36 @@ class Run:
     def fit(self, held_out: str, seed: int, fold: Fold | None = None) -> Method:
         """Fit one seed of a fold and score the clean test images; its folder appears whole."""
         fold = fold or self.corpus.fold(held_out)
-        if not IS_MAIN:
-            return fit_model(self.params, self.name, held_out, seed, fold)
+        start = time.perf_counter()
+        model = fit_model(self.params, self.name, held_out, seed, fold)
+        if IS_MAIN:
+            self._write(held_out, seed, fold, model, time.perf_counter() - start)
+        return model
+
+    def fit_stack(self, *tasks: tuple[str, int]) -> None:
+        """Fit some held-outs and seeds as one network (`deepfd.stacked`)."""
+        parts = {held_out: self.corpus.fold(held_out) for held_out in dict(tasks)}
+        start = time.perf_counter()
+        asked = [
+            Asked(
+                parts[held_out],
+                seed_of_fit(self.params, held_out, seed),
+                self.params.crop_of(held_out),
+            )
+            for held_out, seed in tasks
+        ]
+        method = load_method(self.options.method)
+        models = method.fit_several(asked, self.options, self.params.faces.finish)
+        seconds = (time.perf_counter() - start) / len(tasks)
+        for (held_out, seed), model in zip(tasks, models, strict=True):
+            self._write(held_out, seed, parts[held_out], model, seconds)
+
+    def _write(self, held_out: str, seed: int, fold: Fold, model: Method, seconds: float) -> None:
+        """Write a detector, its threshold and scores; its folder appears whole."""
         start, home = time.perf_counter(), self.home(held_out)
         place = home / f".{seed}.tmp"
         shutil.rmtree(place, ignore_errors=True)
-        recipe = self.recipe(held_out, seed)
-        model = fit_seed(self.params, self.name, held_out, seed, fold, recipe, place)
+        write_seed(self.params, model, seconds, fold, self.recipe(held_out, seed), place)
         values = score(model, fold.test.pixels)
         table = score_rows(self.params, values, fold.test, TEST, CLEAN, len(fold.train), place)
         write_table(_scores_of(place, CLEAN), table)
@@ -253,10 +276,10 @@ class Run:
         place.rename(home / str(seed))
         tqdm.write(
             f"fit: {self.name}, {held_out} held out, seed {seed}: {len(fold.train)} train, "
-            f"{len(fold.valid)} valid, {len(fold.test)} test, {time.perf_counter() - start:.1f} s",
+            f"{len(fold.valid)} valid, {len(fold.test)} test, "
+            f"{seconds + time.perf_counter() - start:.1f} s",
             file=sys.stderr,
         )
-        return model
 
     def fold(self, held_out: str) -> None:
         """Fit every seed of a fold that is missing or out of date, then gather the scores."""
@@ -270,13 +293,21 @@ class Run:
     def ahead(self, held_outs: Sequence[str]) -> None:
         """Fit what is missing of several folds side by side (`benchmarks.workers`)."""
         tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
-        several = workers.count()
+        method = load_method(self.options.method)
+        several, stack = workers.count(), workers.stack() if method.stackable else 1
         # One that is left over by a kill is fitted as its neighbours were: on one thread.
-        if not tasks or several < 2:
+        if not tasks or (several < 2 and stack < 2):
             return
         corpus = self.corpus  # decoded before the fork, and shared by it
-        load_method(self.options.method).prepare(corpus, self.options, self.params.faces.finish)
-        workers.each(self.fit, tasks, min(len(tasks), several), self.name)
+        method.prepare(corpus, self.options, self.params.faces.finish)
+        groups = [tuple(tasks[start : start + stack]) for start in range(0, len(tasks), stack)]
+        if several < 2:
+            for group in groups:
+                self.fit_stack(*group)
+        elif stack < 2:
+            workers.each(self.fit, tasks, min(len(tasks), several), self.name)
+        else:
+            workers.each(self.fit_stack, groups, min(len(groups), several), self.name)
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
         """Score what is not scored yet, remove seeds that are not asked for, write the scores."""

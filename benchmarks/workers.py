@@ -24,10 +24,34 @@ from tqdm import tqdm
 from pipeline.errors import UserError
 
 WORKERS = "DEEPFD_WORKERS"
+STACK = "DEEPFD_STACK"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _function: Callable[..., Any] | None = None
 _stopped: Event | None = None
+
+
+def _number(variable: str) -> int | None:
+    """Read a number of fits from the environment; None where nothing is said."""
+    wanted = os.environ.get(variable)
+    if wanted is not None and (not wanted.isdigit() or not int(wanted)):
+        raise UserError(f"{variable} is {wanted!r}; expected a number of fits, 1 or more")
+    return wanted and int(wanted)
+
+
+def stack() -> int:
+    """How many fits of a learned method are trained as one network: DEEPFD_STACK, else 1.
+
+    Raises:
+        UserError: it is no number, or several processes train one network together.
+    """
+    wanted = _number(STACK) or 1
+    if wanted > 1 and "WORLD_SIZE" in os.environ:
+        raise UserError(
+            f"{STACK} is {wanted} and several processes train one network together "
+            "(`accelerate launch`); expected one of the two: unset one"
+        )
+    return wanted
 
 
 def count() -> int:
@@ -39,11 +63,8 @@ def count() -> int:
     Raises:
         UserError: DEEPFD_WORKERS is no number.
     """
-    wanted = os.environ.get(WORKERS)
-    if wanted is not None:
-        if not wanted.isdigit() or not int(wanted):
-            raise UserError(f"{WORKERS} is {wanted!r}; expected a number of fits, 1 or more")
-        return int(wanted)
+    if (wanted := _number(WORKERS)) is not None:
+        return wanted
     if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
         return 1
     if Path("/proc/driver/nvidia/version").exists():

@@ -52,11 +52,14 @@ class D1(nn.Module):
         """Channels of the maps."""
         return self.body.outputs
 
+    @torch.no_grad()
+    def shown(self, x: Tensor) -> Tensor:
+        """Map (N, channels, S, S) in [-1, 1] to what the body is shown of it, channels last."""
+        return self.front(x).contiguous(memory_format=torch.channels_last)
+
     def maps(self, x: Tensor) -> Tensor:
         """Map (N, channels, S, S) in [-1, 1] to the maps of the body, (N, outputs, s, s)."""
-        with torch.no_grad():
-            x = self.front(x)
-        return self.body(x.contiguous(memory_format=torch.channels_last))
+        return self.body(self.shown(x))
 
     def features(self, maps: Tensor) -> Tensor:
         """Map `maps` to the feature, float32 (N, 128), whatever their precision.

@@ -141,6 +141,12 @@ class Crops:
         symmetry = torch.randint(SYMMETRIES, (steps, batch), generator=stream)
         return cls(side, top, left, symmetry)
 
+    @classmethod
+    def beside(cls, several: Sequence[Crops]) -> Crops:
+        """Put the batches of several trainings side by side: a step has those of all."""
+        parts = ([getattr(one, name) for one in several] for name in ("top", "left", "symmetry"))
+        return cls(several[0].side, *(torch.cat(part, dim=1) for part in parts))
+
     def cut(self, pixels: Tensor, positions: Tensor, step: int) -> Tensor:
         """Look up the crops of a step in one indexing.
 
@@ -152,18 +158,21 @@ class Crops:
         Returns:
             uint8 (batch, C, side, side), channels last.
         """
-        symmetry, along = self.symmetry[step][:, None], torch.arange(self.side)
+        device = pixels.device
+        top, left, symmetry = (
+            one[step].to(device)[:, None] for one in (self.top, self.left, self.symmetry)
+        )
+        along = torch.arange(self.side, device=device)
         back = self.side - 1 - along
-        rows = torch.where((symmetry & 1).bool(), back, along) + self.top[step][:, None]
-        columns = torch.where((symmetry & 2).bool(), back, along) + self.left[step][:, None]
+        rows = torch.where((symmetry & 1).bool(), back, along) + top
+        columns = torch.where((symmetry & 2).bool(), back, along) + left
         rows, columns = rows[:, :, None], columns[:, None, :]  # (batch, side, 1), (batch, 1, side)
         turned = (symmetry & 4).bool()[:, :, None]
         rows, columns = (
             torch.where(turned, rows.transpose(1, 2), rows),
             torch.where(turned, columns.transpose(1, 2), columns),
         )  # (batch, side, side)
-        where = (one.to(pixels.device) for one in (positions[:, None, None], rows, columns))
-        index, rows, columns = where
+        index = positions.to(device)[:, None, None]
         return pixels.permute(0, 2, 3, 1)[index, rows, columns].permute(0, 3, 1, 2)
 
 

@@ -71,7 +71,8 @@ def all_pairs_contrastive(features: Tensor, labels: Tensor, margin: float) -> Te
     row, column = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
     fakes = labels[row] + labels[column]  # 0: two photographs, 1: one of each, 2: two fakes
     losses = pair_losses(distance(features[row], features[column]), fakes != 1, margin)
-    counts = torch.bincount(fakes.long(), minlength=3)
+    # (Of what a batch holds nothing is asked in Python here, so that `vmap` can take many batches.)
+    counts = torch.stack([(fakes == kind).sum() for kind in range(3)])
     weights = losses.new_tensor([0.25, 0.5, 0.25]) * (counts > 0)
     if not len(losses):
         return features.sum() * 0
@@ -109,8 +110,8 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float)
     similarity = (features @ features.T / temperature).masked_fill(itself, float("-inf"))
     log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
     same = (labels[:, None] == labels) & ~itself
-    partners = same.sum(dim=1)
-    if not (partners > 0).any():
+    if len(labels) < 2:
         return features.sum() * 0
+    partners = same.sum(dim=1)
     per_image = -log_share.masked_fill(~same, 0.0).sum(dim=1) / partners.clamp_min(1)
-    return per_image[partners > 0].mean()
+    return per_image.sum() / (partners > 0).sum().clamp_min(1)

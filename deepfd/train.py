@@ -1,4 +1,4 @@
-"""Training of D1 and D2: one loop, and the objectives that differ in what a step asks for.
+"""Training of D1 and D2: one loop for objectives that differ in what a step asks for.
 
 A training is described by a `Plan`; `crops_plan` makes DeepFD's, `pairs_plan` the authors'.
 """
@@ -9,7 +9,7 @@ import copy
 import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 from tqdm import tqdm
 
-from deepfd import data, losses, parallel
+from deepfd import parallel
 from deepfd.detector import Detector, Network
+from deepfd.objectives import CropLoss, PairLoss
 from deepfd.options import Faithful, Learned, OnCrops
-from deepfd.treatment import treated
 from pipeline import precision
 from pipeline.device import default_device
 from pipeline.errors import UserError
 from pipeline.folds import Images
 from pipeline.images import Jpeg
-from pipeline.seeds import seed_for
 
 LAST = "the last step"
 LOWEST = "lowest class-balanced valid cross-entropy"
@@ -73,89 +72,6 @@ class Plan:
     validate_every: int = 0
 
 
-class CropLoss:
-    """Cross-entropy on random crops and, beside it, the contrastive loss of their features.
-
-    Crops, their order and their turns depend on the seed alone: methods that differ in the
-    contrastive loss, or in the network, see the same.
-    """
-
-    def __init__(
-        self, train: Images, options: OnCrops, seed: int, device: torch.device,
-        finish: Jpeg | None = None,
-    ) -> None:  # fmt: skip
-        self.options, size = options, train.pixels.shape[1]
-        stacked, copies = train.pixels, 0
-        if options.treatment:
-            copies = options.treatment.variants
-            stacked = np.concatenate(
-                [stacked]
-                + [treated(train, options.treatment, number, finish) for number in range(copies)]
-            )
-        self.pixels = data.to_tensor(stacked, device)
-        self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)
-        steps, batch = options.steps, options.batch
-        self.positions = data.balanced(train, steps, batch, seed_for(seed, "batches"))
-        self.crops = data.Crops.drawn(steps, batch, size, options.crop, seed_for(seed, "crops"))
-        # Copy 0 is the picture as it is; a treated one comes with the probability `share`.
-        self.copy = torch.zeros(steps, batch, dtype=torch.int64)
-        if options.treatment:
-            stream = data.generator(seed_for(seed, "copies"))
-            chosen = torch.randint(1, copies + 1, (steps, batch), generator=stream)
-            meets = torch.rand(steps, batch, generator=stream) < options.treatment.share
-            self.copy = chosen * meets
-
-    def __call__(self, network: Network, step: int) -> Tensor:
-        """Return the loss of a step, see the class."""
-        positions = self.positions[step]
-        labels = self.labels[positions.to(self.labels.device)]
-        where = positions + self.copy[step] * len(self.labels)
-        x = parallel.shard(data.to_input(self.crops.cut(self.pixels, where, step)))
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self.options.contrast == "none":
-            return losses.classifier(parallel.gather(network.d2(network.d1.maps(x))), labels)
-        logits, features = map(parallel.gather, network(x))
-        if self.options.contrast == "margin":
-            contrast = losses.all_pairs_contrastive(features, labels, self.options.margin)
-        else:
-            contrast = losses.supervised_contrastive(features, labels, self.options.temperature)
-        return losses.classifier(logits, labels) + self.options.contrast_weight * contrast
-
-
-class PairLoss:
-    """The authors' objective: sampled two-image pairs, then cross-entropy on single images."""
-
-    def __init__(self, train: Images, options: Faithful, seed: int, device: torch.device) -> None:
-        self.options = options
-        self.pixels = data.to_tensor(train.pixels, device)
-        self.labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64)).to(device)
-        self.jitter = data.generator(seed_for(seed, "augment"))
-        self.pairs = data.pair_batches(
-            train, options.contrastive_steps, options.batch, seed_for(seed, "pairs")
-        )
-        self.positions = data.balanced(
-            train, options.classifier_steps, options.batch, seed_for(seed, "batches")
-        )
-
-    def _inputs(self, positions: Tensor) -> Tensor:
-        """Return augmented inputs of the images at `positions`, this process's part of them."""
-        x = data.to_input(self.pixels[positions.to(self.pixels.device)])
-        x = parallel.shard(data.augment(x, self.jitter))
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, network: Network, step: int) -> Tensor:
-        """Contrastive loss of `batch` pairs in the first phase, then cross-entropy of as many."""
-        if step < self.options.contrastive_steps:
-            first, second, same = next(self.pairs)
-            features = [
-                parallel.gather(network.d1(self._inputs(side))[1]) for side in (first, second)
-            ]
-            return losses.contrastive(*features, same.to(features[0].device), self.options.margin)
-        positions = self.positions[step - self.options.contrastive_steps]
-        logits = parallel.gather(network.d2(network.d1.maps(self._inputs(positions))))
-        return losses.classifier(logits, self.labels[positions.to(self.labels.device)])
-
-
 def authors_rate(options: Faithful) -> Callable[[int], float]:
     """Return the authors' schedule: `lr`, divided by 10 from epoch 3 of 15 on, scaled to steps."""
     drop = (options.contrastive_steps + options.classifier_steps) * 3 / 15
@@ -174,6 +90,13 @@ def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
     return rate
 
 
+def crops_optimizer(weights: Iterable[Tensor], options: OnCrops) -> torch.optim.Optimizer:
+    """Return the optimizer of DeepFD's training."""
+    return torch.optim.AdamW(
+        weights, lr=options.lr, weight_decay=options.weight_decay, foreach=True
+    )
+
+
 def crops_plan(
     train: Images, options: OnCrops, seed: int, device: torch.device, network: Network,
     finish: Jpeg | None = None,
@@ -182,9 +105,7 @@ def crops_plan(
     return Plan(
         network,
         lambda: CropLoss(train, options, seed, device, finish),
-        torch.optim.AdamW(
-            network.parameters(), lr=options.lr, weight_decay=options.weight_decay, foreach=True
-        ),
+        crops_optimizer(network.parameters(), options),
         one_cycle(options.lr, options.steps),
         options.steps,
     )
@@ -264,7 +185,24 @@ def check(train: Images, valid: Images) -> None:
         )
 
 
-def _precision(plan: Plan, options: Learned, device: torch.device) -> precision.Precision:
+def check_loss(loss: float, step: int) -> None:
+    """Refuse a loss that is no number.
+
+    Raises:
+        UserError: it is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} at step {step}; lower the learning rate `lr`")
+
+
+def record(
+    rule: str, step: int, steps: int, valid: dict[str, float], numbers: precision.Precision
+) -> dict[str, object]:
+    """Say of a training what is to be kept: how the step was chosen, which, of how many, ..."""
+    return {"rule": rule, "step": step, "steps": steps, "valid": valid, "precision": numbers}
+
+
+def measured_precision(plan: Plan, options: Learned, device: torch.device) -> precision.Precision:
     """Choose the number format by steps on a copy of the network, where it is to be measured."""
     trial: list[object] = []
 
@@ -318,7 +256,7 @@ def fit(
         made = plan(device)
         network, optimizer = made.network, made.optimizer
         parallel.prepare(network)
-        numbers = _precision(made, options, device)
+        numbers = measured_precision(made, options, device)
         objective = made.objective()
         look = made.validate_every or made.steps
         progress = stack.enter_context(
@@ -349,8 +287,7 @@ def fit(
             if done % look and done != made.steps:
                 continue
             value = loss.item()
-            if not math.isfinite(value):
-                raise UserError(f"the loss is {value} at step {done}; lower the learning rate `lr`")
+            check_loss(value, done)
             metrics = {"train/loss": value, "lr": made.rate(step)}
             if done > made.judged_from:
                 # A copy, since a detector puts its network into evaluation mode for good.
@@ -364,10 +301,5 @@ def fit(
                     live.log_metric(name, one)
                 live.make_summary()
     network.load_state_dict(best.state)
-    return network, {
-        "rule": LOWEST if made.validate_every else LAST,
-        "step": best.step,
-        "steps": made.steps,
-        "valid": best.valid,
-        "precision": numbers,
-    }
+    rule = LOWEST if made.validate_every else LAST
+    return network, record(rule, best.step, made.steps, best.valid, numbers)

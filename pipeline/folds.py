@@ -12,7 +12,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,15 @@ def file_name(held_out: str) -> str:
     ('family-x', 'a-real-y')
     """
     return held_out.replace(":", "-").replace("+", "-")
+
+
+def union(several: Sequence[Images]) -> Images:
+    """Return every image of some sets once, in the order of their first coming."""
+    new, known = [], np.empty(0, dtype=np.str_)
+    for one in several:
+        new.append(one.subset(~np.isin(one.ids, known)))
+        known = np.concatenate([known, new[-1].ids])
+    return Images(*(np.concatenate([getattr(i, f.name) for i in new]) for f in fields(Images)))
 
 
 def ids_digest(ids: np.ndarray) -> str:

@@ -238,11 +238,13 @@ def decode(table: pa.Table, out: np.ndarray, places: np.ndarray) -> None:
     Raises:
         UserError: a picture of another shape.
     """
-    for place, cell in zip(places, table["image"], strict=True):
-        one = images.decode_png(cell["bytes"].as_py())
+    cells = table["image"].combine_chunks()
+    coded = cells.field("bytes").to_pylist()
+    for row, (place, data) in enumerate(zip(places, coded, strict=True)):
+        one = images.decode_png(data)
         if one.shape != out.shape[1:]:
             raise UserError(
-                f"{cell['path']} is {one.shape}, height, width and channels; expected "
+                f"{cells[row]['path']} is {one.shape}, height, width and channels; expected "
                 f"{out.shape[1:]}, as params.yaml says: run dvc repro"
             )
         out[place] = one

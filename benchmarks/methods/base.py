@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.folds import Corpus, Images
+    from pipeline.folds import Corpus, Fold, Images
     from pipeline.images import Crop, Jpeg
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One of several fits of a method: its images, its seed, how its photographs were cropped."""
+
+    fold: Fold
+    seed: int
+    crop: Crop = "center"
 
 
 class Method(Protocol):
@@ -20,6 +31,8 @@ class Method(Protocol):
 
     # Whether any seed gives the same detector: it is then fitted with one.
     deterministic: ClassVar[bool] = False
+    # Whether several of its networks can be trained as one.
+    stackable: ClassVar[bool] = False
 
     @classmethod
     def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
@@ -43,6 +56,13 @@ class Method(Protocol):
             finish: the last step to the pixels of every image, so that pictures from outside, and
                 training images that a method changes, end as they do.
         """
+
+    @classmethod
+    def fit_several(
+        cls, several: Sequence[Asked], options: Any, finish: Jpeg | None = None
+    ) -> list[Self]:
+        """Fit some networks as one, where a method can (`stackable`); see `deepfd.stacked`."""
+        raise NotImplementedError
 
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, H, W, C)."""

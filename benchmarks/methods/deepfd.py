@@ -6,10 +6,12 @@ front and the body of Tan et al. 2024.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.methods.base import Method
+from benchmarks.methods.base import Asked, Method
+from deepfd import stacked
 from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Npr, OnCrops, ResidualNet
@@ -28,8 +30,16 @@ def architecture(options: ResidualNet | Npr) -> dict[str, Any]:
     return {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
 
 
+def _network(train: Images, options: ResidualNet | Npr, seed: int) -> Network:
+    """Draw the network of a fit."""
+    size, _, channels = train.pixels.shape[1:]
+    return Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
+
+
 class DeepFD(Detector, Method):
     """Trained on random crops of both classes; it scores whole pictures."""
+
+    stackable = True
 
     @classmethod
     def fit(
@@ -37,8 +47,7 @@ class DeepFD(Detector, Method):
         log: Path | None = None, crop: Crop = "center", finish: Jpeg | None = None,
     ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
-        size, _, channels = train.pixels.shape[1:]
-        network = Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
+        network = _network(train, options, seed)
         found, about = training.fit(
             train,
             valid,
@@ -49,6 +58,24 @@ class DeepFD(Detector, Method):
             log,
         )
         return cls(found, {"method": options.method, "seed": seed, **about}, crop, finish)
+
+    @classmethod
+    def fit_several(
+        cls, several: Sequence[Asked], options: ResidualNet | Npr, finish: Jpeg | None = None
+    ) -> list[Self]:
+        """Fit some networks as one (`deepfd.stacked`): as `fit` does, up to rounding."""
+        found = stacked.fit(
+            [
+                stacked.Training(one.fold, one.seed, _network(one.fold.train, options, one.seed))
+                for one in several
+            ],
+            options,
+            finish,
+        )
+        return [
+            cls(network, {"method": options.method, "seed": one.seed, **about}, one.crop, finish)
+            for one, (network, about) in zip(several, found, strict=True)
+        ]
 
     @classmethod
     def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:

@@ -18,7 +18,7 @@ import torch
 from benchmarks.methods.deepfd import architecture
 from benchmarks.speed import peers
 from benchmarks.speed.turns import OURS, Race
-from deepfd import losses
+from deepfd import losses, objectives
 from deepfd import train as training
 from deepfd.detector import Network
 from deepfd.options import ResidualNet
@@ -113,7 +113,7 @@ def operations(fold: Fold, options: ResidualNet) -> float:
 
     size, _, channels = fold.train.pixels.shape[1:]
     network = Network(channels, size, **architecture(options), seed=0).train()
-    objective = training.CropLoss(fold.train, options, 0, torch.device("cpu"))
+    objective = objectives.CropLoss(fold.train, options, 0, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         objective(network, 0).backward()
     return float(counter.get_total_flops())

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from benchmarks.speed.turns import OURS, Race, alike
-from benchmarks.workers import WORKERS
+from benchmarks.workers import STACK, WORKERS
 from pipeline.errors import UserError
 from pipeline.folds import INDEX
 from pipeline.params import PATH, Params, parse
@@ -27,6 +27,7 @@ from pipeline.params import PATH, Params, parse
 TARGET = 2.0
 ONE_BY_ONE = "a process for each fit, one after the other"
 ALL_THREADS = "one fit at a time, on all threads"
+AS_ONE = "all networks as one, on all threads"
 
 
 def home(place: Path, values: dict[str, Any], manifests: Path) -> Path:
@@ -45,16 +46,14 @@ def home(place: Path, values: dict[str, Any], manifests: Path) -> Path:
     return place
 
 
-def start(place: Path, arguments: Sequence[str], workers: int | None = None) -> None:
-    """Run `python -m benchmarks.fit` in a folder.
+def start(place: Path, arguments: Sequence[str], **variables: int) -> None:
+    """Run `python -m benchmarks.fit` in a folder, with some variables of the environment.
 
     Raises:
         UserError: it failed.
     """
     top = str(Path(__file__).parents[2])
-    env = os.environ | {"PYTHONPATH": top}
-    if workers:
-        env[WORKERS] = str(workers)
+    env = {**os.environ, "PYTHONPATH": top} | {name: str(n) for name, n in variables.items()}
     command = [sys.executable, "-m", "benchmarks.fit", *arguments]
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True)
     if done.returncode:
@@ -88,18 +87,22 @@ def races(
     def one_by_one() -> None:
         for held_out in held_outs:
             for seed in seeds:
-                start(home_of("alone", [seed]), [method, held_out], workers=1)
+                start(home_of("alone", [seed]), [method, held_out], **{WORKERS: 1})
 
     few, two = held_outs[:2], seeds[:2]
 
-    def part(workers: int | None = None) -> None:
-        start(home_of("part", two), [method, *few], workers)
+    def part(**variables: int) -> None:
+        start(home_of("part", two), [method, *few], **variables)
 
     fits, fewer = len(held_outs) * len(seeds), len(few) * len(two)
     note = f"`{method}`, {len(held_outs)} held out, {len(seeds)} seeds, scores written"
     short = f"ours: one per core; `{method}`, {len(few)} held out, {len(two)} seeds"
     ways = {OURS: together, ONE_BY_ONE: one_by_one}
-    threads = {OURS: part, ALL_THREADS: lambda: part(workers=1)}
+    threads = {
+        OURS: part,
+        ALL_THREADS: lambda: part(**{WORKERS: 1}),
+        AS_ONE: lambda: part(**{WORKERS: 1, STACK: fewer}),
+    }
     return [
         Race("the matrix of a method", ways, alike(ways, "fits", fits), note, TARGET,
              warm_up=False, turns=1),

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -310,6 +311,46 @@ def test_two_workers_give_the_same_bytes_as_one_fit_after_the_other(
     assert sum(path.endswith("recipe.json") for path in ahead) == len(held_outs) * seeds
 
 
+@pytest.mark.parametrize("several", [1, 2])
+def test_networks_trained_as_one_are_those_of_one_fit_after_the_other(
+    project, monkeypatch, one_thread, several
+):
+    """Five fits, two at a time as one network: files alike, scores equal up to rounding."""
+    monkeypatch.setenv("DEEPFD_PRECISION", "fp32")
+    methods = TypeAdapter(dict[str, Method]).validate_python({"one": {"method": "deepfd", **NET}})
+    params = with_seeds(project, 0, 1).model_copy(update={"methods": methods})
+    held_outs, left = ("c", "none", "family:y"), ("none", 1)
+
+    def fitted(stack):
+        monkeypatch.setenv(workers.STACK, str(stack))
+        monkeypatch.setenv(workers.WORKERS, str(several))
+        fit.Run(params, "one", "d").ahead(held_outs)
+        made_ahead = len(list(fit.MODELS.rglob("recipe.json"))) if fit.MODELS.is_dir() else 0
+        for held_out in held_outs:
+            fit.Run(params, "one", "d").fold(held_out)
+        tables = {h: pq.read_table(fit.scores_path("one", h)).to_pandas() for h in held_outs}
+        return made_ahead, tables, {path for path in made(fit.MODELS)}
+
+    _, alone, files = fitted(1)
+    # What is there already stays as it is, and is no part of a stack.
+    for held_out in held_outs:
+        for seed in (0, 1):
+            if (held_out, seed) != left:
+                fit.shutil.rmtree(fit.MODELS / "one" / fit.file_name(held_out) / str(seed))
+    kept = made(fit.MODELS)
+    ahead, together, same_files = fitted(2)
+    assert ahead == 6 and same_files == files
+    assert kept.items() <= made(fit.MODELS).items()
+    for held_out, table in alone.items():
+        other = together[held_out]
+        pd.testing.assert_frame_equal(
+            table.drop(columns=["score", "threshold"]), other.drop(columns=["score", "threshold"])
+        )
+        np.testing.assert_allclose(table["score"], other["score"], atol=5e-3)
+    timing = json.loads((fit.MODELS / "one/c/0/timing.json").read_text())
+    assert 0 < timing["seconds"] < 60
+
+
 def test_a_seed_that_a_kill_left_over_is_fitted_as_its_neighbours_were(project, monkeypatch):
     """In a worker, on one thread, though it is alone by then: the same bytes."""
     methods = TypeAdapter(dict[str, Method]).validate_python({"one": {"method": "deepfd", **NET}})
@@ -348,10 +389,19 @@ def test_workers_are_as_many_as_asked_for_or_one(monkeypatch):
         monkeypatch.setenv(workers.WORKERS, wrong)
         with pytest.raises(UserError, match=rf"{workers.WORKERS} is '{wrong}'; expected a number"):
             workers.count()
+        monkeypatch.setenv(workers.STACK, wrong)
+        with pytest.raises(UserError, match=rf"{workers.STACK} is '{wrong}'; expected a number"):
+            workers.stack()
+    monkeypatch.setenv(workers.STACK, "4")
+    assert workers.stack() == 4
     # Processes of `accelerate launch` fit together, not side by side.
     monkeypatch.delenv(workers.WORKERS)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert workers.count() == 1
+    with pytest.raises(UserError, match=f"{workers.STACK} is 4 and several processes train one"):
+        workers.stack()
+    monkeypatch.delenv(workers.STACK)
+    assert workers.stack() == 1
 
 
 def whole(home):

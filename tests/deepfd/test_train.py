@@ -6,10 +6,9 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmarks.methods.deepfd import architecture
-from deepfd import losses
 from deepfd import train as training
 from deepfd.detector import Detector, Network
-from deepfd.options import DeepFD, Faithful, Treatment
+from deepfd.options import DeepFD, Faithful
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.numbers
@@ -103,40 +102,6 @@ def test_the_last_step_of_a_training_on_crops_is_the_model(planted, monkeypatch)
     assert about["rule"] == training.LAST
     assert about["step"] == about["steps"] == 12
     assert about["precision"] == "fp32"
-
-
-@pytest.mark.parametrize("contrast", ["margin", "supervised"])
-def test_the_contrastive_loss_beside_cross_entropy_is_seen_from_the_first_step(planted, contrast):
-    fold, device = planted(40), torch.device("cpu")
-    options = CROPS.model_copy(update={"contrast": contrast, "contrast_weight": 0.5})
-    net = Network(1, 32, **architecture(options), seed=0).eval()
-    both = training.CropLoss(fold, options, 0, device)(net, 0)
-    plain = training.CropLoss(fold, CROPS.model_copy(update={"contrast": "none"}), 0, device)
-    goal = training.CropLoss(fold, options, 0, device)
-    x = goal.crops.cut(goal.pixels, goal.positions[0], 0).float() / 127.5 - 1
-    features, labels = net(x)[1], goal.labels[goal.positions[0]]
-    extra = (
-        losses.all_pairs_contrastive(features, labels, options.margin)
-        if contrast == "margin"
-        else losses.supervised_contrastive(features, labels, options.temperature)
-    )
-    torch.testing.assert_close(both, plain(net, 0) + 0.5 * extra)
-    assert extra > 0
-
-
-def test_treated_copies_come_with_their_share_and_belong_to_the_same_image(planted):
-    fold, device = planted(40), torch.device("cpu")
-    treatment = Treatment(share=0.5, variants=2)
-    options = CROPS.model_copy(update={"treatment": treatment, "steps": 200})
-    goal = training.CropLoss(fold, options, 0, device)
-    assert len(goal.pixels) == 3 * len(fold)
-    assert torch.equal(goal.pixels[:40].permute(0, 2, 3, 1), torch.from_numpy(fold.pixels))
-    counts = torch.bincount(goal.copy.flatten()) / goal.copy.numel()
-    np.testing.assert_allclose(counts, [0.5, 0.25, 0.25], atol=0.03)
-    # Whether a picture is treated says nothing of its class.
-    fakes = goal.labels[goal.positions] == 1
-    treated = (goal.copy > 0).float()
-    assert abs(treated[fakes].mean() - treated[~fakes].mean()) < 0.07
 
 
 def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from benchmarks import workers
 from benchmarks.publish import render, speeds
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import whole
@@ -49,16 +50,19 @@ def test_the_matrix_is_fitted_whole_by_both_ways_and_nowhere_else(setting, tmp_p
     asked = []
     start = whole.start
 
-    def seen(home, arguments, workers=None):
-        asked.append((home.name, len(arguments) - 1, workers))
-        start(home, arguments, workers)
+    def seen(home, arguments, **variables):
+        asked.append((home.name, len(arguments) - 1, variables))
+        start(home, arguments, **variables)
 
     monkeypatch.setattr(whole, "start", seen)
     race, threads = whole.races(setting.values, "deepfd", setting.manifests, setting.place, most=2)
     for call in (*race.ways.values(), *threads.ways.values()):
         call()
-    assert asked == [("together", 2, None), *[("alone", 1, 1)] * 2, ("part", 2, None),
-                     ("part", 2, 1)]  # fmt: skip
+    one = {workers.WORKERS: 1}
+    assert asked == [
+        ("together", 2, {}), *[("alone", 1, one)] * 2, ("part", 2, {}), ("part", 2, one),
+        ("part", 2, one | {workers.STACK: 2}),
+    ]  # fmt: skip
     assert sorted(path.name for path in (setting.place / "part/models/deepfd").iterdir()) == [
         "a", "b",
     ]  # fmt: skip
