@@ -58,9 +58,11 @@ def locate_faces(faces: str) -> dict[str, Any]:
         return {"source": "hub", "path": faces, "revision": None, "identities": None}
     if not path.is_dir():
         what = "is no folder" if path.exists() else "not found"
+        named = ", ".join(re.findall(r",([a-z]\w*)=", faces))
+        hint = f"; {named}: first an entry under `photographs:` of params.yaml" if named else ""
         raise UserError(
             f"FACES {faces} {what}; expected a folder of photographs, Parquet files, or a dataset "
-            "of the hub as owner/name@commit (40 hex digits): mend the path"
+            f"of the hub as owner/name@commit (40 hex digits): mend the path{hint}"
         )
     if any(path.rglob("*.parquet")):
         return {"source": "hub", "path": faces, "revision": None, "identities": None}

@@ -142,6 +142,9 @@ def test_of_several_collections_each_is_named(checkout):
     # Commas and equals signs may stand in a path.
     assert profile.named_faces("b=x,y=1,a=z", ["a", "b"]) == {"b": "x,y=1", "a": "z"}
     assert profile.named_faces("a,b=1", ["a"]) == {"a": "a,b=1"}
+    # A name without an entry is not taken for a part of a path without a word.
+    with pytest.raises(UserError, match="mend the path; y, z: first an entry under `photographs:`"):
+        profile.with_faces(text, "celeba=faces,y=faces,z=faces")
 
 
 def test_an_entry_in_braces_is_refused(checkout):
