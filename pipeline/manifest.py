@@ -188,6 +188,35 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table | No
     return table if found.equals(schema) and version == wanted else None
 
 
+def paths(folder: str | Path) -> list[Path]:
+    """Return the parts of a manifest, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = sorted(Path(folder).glob("part-*.parquet"))
+    if not found:
+        raise UserError(
+            f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)"
+        )
+    return found
+
+
+def part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one part.
+
+    Raises:
+        UserError: it is damaged or of another schema version.
+    """
+    table = read_part(path, columns)
+    if table is None:
+        raise UserError(
+            f"{path} is damaged or not a version {VERSION} manifest part; delete it and run "
+            "the stage that writes it again"
+        )
+    return table
+
+
 def parts(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Read a manifest part by part, in order: memory is bounded by one part.
 
@@ -198,19 +227,8 @@ def parts(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[
     Raises:
         UserError: no part, or a part that is damaged or of another schema version.
     """
-    paths = sorted(Path(folder).glob("part-*.parquet"))
-    if not paths:
-        raise UserError(
-            f"{folder} holds no part-*.parquet; run the stage that writes it (dvc repro)"
-        )
-    for path in paths:
-        table = read_part(path, columns)
-        if table is None:
-            raise UserError(
-                f"{path} is damaged or not a version {VERSION} manifest part; delete it and run "
-                "the stage that writes it again"
-            )
-        yield table
+    for path in paths(folder):
+        yield part(path, columns)
 
 
 def read(folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -63,6 +63,54 @@ def test_pixels_belong_to_their_ids(small_profile):
     assert fold.train.pixels.shape[1:] == (32, 32, 3)
 
 
+@pytest.fixture
+def two_cores(monkeypatch):
+    """Every part is decoded by one of two processes."""
+    monkeypatch.setattr(folds, "FEW", 1)
+    monkeypatch.setattr(folds.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+
+
+def test_processes_decode_the_same_pictures_to_the_same_places(small_profile, two_cores):
+    params, folder = small_profile(channels=3)
+    here = []
+    decode = manifest.decode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest, "decode", lambda *args: here.append(args) or decode(*args))
+        together = folds.load(params, folder).images
+    assert not here  # not in this process
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folds, "FEW", 10_000)
+        alone = folds.load(params, folder).images
+    assert np.array_equal(together.pixels, alone.pixels) and together.pixels.std() > 0
+    assert np.array_equal(together.ids, alone.ids)
+
+
+def test_what_a_process_refuses_is_one_line(small_profile, two_cores):
+    params, folder = small_profile()
+    with pytest.raises(UserError, match=r"is \(32, 32, 1\).*expected \(32, 32, 3\)"):
+        folds.load(
+            params.model_copy(update={"faces": params.faces.model_copy(update={"channels": 3})}),
+            folder,
+        )
+    path = folder / "a" / "part-00000.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 255  # among the pictures: the other columns are read before
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"part-00000.parquet is damaged"):
+        folds.load(params, folder)
+
+
+def test_a_union_has_every_image_once(small_profile):
+    params, folder = small_profile()
+    corpus = folds.load(params, folder)
+    parts = [corpus.fold(held_out).train for held_out in ("a", "b", "a")]
+    found = folds.union(parts)
+    assert set(found.ids) == set(parts[0].ids) | set(parts[1].ids)
+    assert len(set(found.ids)) == len(found) > len(parts[0])
+    at = dict(zip(corpus.images.ids, corpus.images.pixels, strict=True))
+    assert all(np.array_equal(at[i], p) for i, p in zip(found.ids, found.pixels, strict=True))
+
+
 def test_what_is_for_testing_only_is_tested_and_never_learned(small_profile):
     params, folder = small_profile(photographs=ELSEWHERE, generators=WITH_WILD)
     assert params.folds() == ("a", "b", "none")  # of either family one is for training
