@@ -22,7 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from deepfd import train
-from deepfd.detector import Network
+from deepfd.detector import Detector, Network
 from deepfd.objectives import CropBatches, CropLoss, Pool
 from deepfd.options import OnCrops
 from pipeline import precision
@@ -93,7 +93,7 @@ def fit(
         found = []
         for one, loss in zip(trainings, losses, strict=True):
             train.check_loss(loss, options.steps)
-            valid = train.validate(train.Detector(copy.deepcopy(one.network)), one.fold.valid)
+            valid = train.validate(Detector(copy.deepcopy(one.network)), one.fold.valid)
             record = train.record(train.LAST, options.steps, options.steps, valid, numbers)
             found.append((one.network, record))
     return found
