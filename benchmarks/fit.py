@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -52,7 +51,6 @@ from pipeline.params import load as load_params
 from pipeline.seeds import seed_for
 
 LOGS = Path("dvclive")
-LAUNCH = "DEEPFD_LAUNCH"
 # Of the processes that `accelerate launch` starts, the one that scores and writes.
 IS_MAIN = os.environ.get("RANK", "0") == "0"
 
@@ -371,23 +369,6 @@ def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
     return path.is_file() and path.read_bytes() == _json(recipe)
 
 
-def launch(arguments: list[str]) -> None:
-    """Become the command in DEEPFD_LAUNCH, which starts this module in processes of its own.
-
-    Raises:
-        UserError: there is no such command.
-    """
-    # Those processes do not find it set, and fit.
-    command = shlex.split(os.environ.pop(LAUNCH))
-    try:
-        os.execvp(command[0], [*command, "-m", "benchmarks.fit", *arguments])
-    except OSError as error:
-        raise UserError(
-            f"{LAUNCH} is {' '.join(command)!r}, which cannot be run ({error.strerror}); expected "
-            "a command such as: accelerate launch --multi_gpu --num_processes 4"
-        ) from None
-
-
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Run `python -m benchmarks.fit <method> [<held_out>...]`."""
@@ -398,8 +379,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     params = load_params()
-    if os.environ.get(LAUNCH) and isinstance(params.methods.get(args.method), Learned):
-        launch([args.method, *args.held_out])
+    if os.environ.get(workers.LAUNCH) and isinstance(params.methods.get(args.method), Learned):
+        workers.launch([args.method, *args.held_out])
     every = Run(params, args.method, folds.data_digest(params))
     held_outs = args.held_out or params.folds()
     every.ahead(held_outs)

@@ -1,4 +1,4 @@
-"""Fits side by side: one per core, each on one thread.
+"""The processes of fits: side by side, one per core, each on one thread; or one fit by several.
 
 Small networks gain little from a second thread and much from a neighbour on the other core; and a
 fit on one thread gives the same bits however many run beside it.
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from pipeline.errors import UserError
 
 WORKERS = "DEEPFD_WORKERS"
 STACK = "DEEPFD_STACK"
+LAUNCH = "DEEPFD_LAUNCH"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _function: Callable[..., Any] | None = None
@@ -117,3 +119,20 @@ def each(
         except BaseException:
             stopped.set()  # (the pool cannot take back what waits at its workers' door)
             raise
+
+
+def launch(arguments: list[str]) -> None:
+    """Become the command in DEEPFD_LAUNCH, which starts `benchmarks.fit` in processes of its own.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    # Those processes do not find it set, and fit.
+    command = shlex.split(os.environ.pop(LAUNCH))
+    try:
+        os.execvp(command[0], [*command, "-m", "benchmarks.fit", *arguments])
+    except OSError as error:
+        raise UserError(
+            f"{LAUNCH} is {' '.join(command)!r}, which cannot be run ({error.strerror}); expected "
+            "a command such as: accelerate launch --multi_gpu --num_processes 4"
+        ) from None

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import distributed, nn
 
-from benchmarks import fit
+from benchmarks import fit, workers
 from deepfd import losses, parallel
 from pipeline import folds
 from pipeline.errors import UserError
@@ -120,7 +120,7 @@ def test_two_processes_of_accelerate_fit_what_one_does(
 
     scores, files, weights, recipes, _ = run()
     fit.shutil.rmtree(home)
-    scores2, files2, weights2, recipes2, said = run(**{fit.LAUNCH: LAUNCH})
+    scores2, files2, weights2, recipes2, said = run(**{workers.LAUNCH: LAUNCH})
     assert said.count("done in") == 2  # one process writes: the other says nothing
     assert files2 == files and recipes2 == recipes
     floats = ["score", "threshold"]
