@@ -252,6 +252,7 @@ import resource, sys
 from pathlib import Path
 from pipeline import folds, params
 corpus = folds.load(params.load(sys.argv[1]), Path(sys.argv[2]))
+corpus.images.pixels.max()  # what others have written is counted where it is read
 print(len(corpus.images), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
