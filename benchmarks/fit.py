@@ -8,7 +8,8 @@ models/<method>/<held_out>/<seed>/: the detector, `threshold.json`, `reads.json`
 held-out is written). A seed's folder appears whole or not at all, and is kept as long as its recipe
 holds: a kill loses at most the seed in hand, and a further perturbation fits nothing again.
 
-With DEEPFD_STACK set, so many networks of a learned method are trained as one (`deepfd.stacked`).
+With DEEPFD_STACK set, so many networks of a learned method are trained as one (`deepfd.stacked`),
+and a kill loses those in hand.
 With DEEPFD_LAUNCH set, as `accelerate launch --num_processes 4`, a learned method is fitted by the
 processes which that command starts, together; one of them writes. The recipe knows of neither.
 """
@@ -298,14 +299,15 @@ class Run:
             return
         corpus = self.corpus  # decoded before the fork, and shared by it
         method.prepare(corpus, self.options, self.params.faces.finish)
-        groups = [tuple(tasks[start : start + stack]) for start in range(0, len(tasks), stack)]
-        if several < 2:
-            for group in groups:
-                self.fit_stack(*group)
-        elif stack < 2:
-            workers.each(self.fit, tasks, min(len(tasks), several), self.name)
+        function, work = self.fit, tasks
+        if stack > 1:
+            starts = range(0, len(tasks), stack)
+            function, work = self.fit_stack, [tuple(tasks[at : at + stack]) for at in starts]
+        if several > 1:
+            workers.each(function, work, min(len(work), several), self.name)
         else:
-            workers.each(self.fit_stack, groups, min(len(groups), several), self.name)
+            for one in work:
+                function(*one)
 
     def gather(self, held_out: str, fold: Fold | None, models: dict[int, Method]) -> None:
         """Score what is not scored yet, remove seeds that are not asked for, write the scores."""
