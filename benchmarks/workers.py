@@ -22,6 +22,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from pipeline import cores
 from pipeline.errors import UserError
 
 WORKERS = "DEEPFD_WORKERS"
@@ -71,7 +72,7 @@ def count() -> int:
         return 1
     if Path("/proc/driver/nvidia/version").exists():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return cores.available()
 
 
 def _set_up(function: Callable[..., Any], stopped: Event) -> None:

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import cores
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _ahead(work: Callable[[Path], Any], paths: Iterable[Path], batch: int) -> It
     """Yield (path, result or the UserError) in order; decoding runs ahead, by at most a batch."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, cores.available())) as pool:
         waiting: deque[Any] = deque()
 
         def first() -> Any:

@@ -11,7 +11,6 @@ of the copy alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from deepfd.options import Treatment
+from pipeline import cores
 from pipeline.changes import Change, blurred, coded, resized, sharpened
 from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
@@ -132,7 +132,7 @@ def treated(
         return finished(pixels, finish)
 
     # Pillow frees the interpreter; the order of the threads decides nothing.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.available()) as pool:
         found = pool.map(one, new, chunksize=64)
         _made.update(zip((keys[place] for place in new), found, strict=True))
     return np.stack([_made[key] for key in keys]) if keys else images.pixels.copy()

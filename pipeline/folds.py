@@ -11,7 +11,6 @@ import hashlib
 import json
 import mmap
 import multiprocessing
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import manifest
+from pipeline import cores, manifest
 from pipeline.errors import UserError, one_line
 from pipeline.manifest import REAL, SPLITS
 from pipeline.params import NONE, REAL_PREFIX, Params
@@ -261,9 +260,8 @@ def _pixels(params: Params, folder: Path, orders: Sequence[np.ndarray]) -> np.nd
             jobs.append((path, places[first : first + rows]))
             first += rows
         begin += len(order)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    cores = min(cores, len(jobs), shape[0] // FEW)
-    if cores < 2:
+    processes = min(cores.available(), len(jobs), shape[0] // FEW)
+    if processes < 2:
         pixels = np.empty(shape, np.uint8)
         _set_up(pixels)
         for job in jobs:
@@ -273,7 +271,7 @@ def _pixels(params: Params, folder: Path, orders: Sequence[np.ndarray]) -> np.nd
     # decoder holds the interpreter's lock, so threads would gain nothing.)
     pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(cores, context, _set_up, (pixels,)) as pool:
+    with ProcessPoolExecutor(processes, context, _set_up, (pixels,)) as pool:
         list(pool.map(_decode, *zip(*jobs, strict=True)))
     return pixels
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 import re
 import shutil
@@ -28,7 +27,7 @@ from benchmarks.page.report import AUDITS, read_timings
 from benchmarks.publish.artefact import FOLDER, PARAMS, PROVENANCE, params_digest
 from benchmarks.readings import RESULTS
 from benchmarks.scores import LIBRARIES
-from pipeline import folds
+from pipeline import cores, folds
 from pipeline.code import digest_of_method
 from pipeline.errors import UserError
 from pipeline.manifest import swap_in, write_atomic, write_table
@@ -159,9 +158,8 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.is_file() and (found := re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.M)):
         cpu = found[1].strip()
-    affinity = getattr(os, "sched_getaffinity", None)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": cpu, "cores": len(affinity(0)) if affinity else os.cpu_count(), "gpu": gpu}
+    return {"cpu": cpu, "cores": cores.available(), "gpu": gpu}
 
 
 def durations(timings: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ says more than one pass does; both are measured.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from benchmarks.speed import peers
 from benchmarks.speed.turns import OURS, Race, alike
 from deepfd import data
-from pipeline import folds
+from pipeline import cores, folds
 from pipeline.errors import UserError
 from pipeline.params import Params
 
@@ -73,7 +72,7 @@ def races(params: Params, manifests: Path, place: Path) -> list[Race]:
     parts = [
         p for name in folds.sources(params).values() for p in (manifests / name).glob("*.parquet")
     ]
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    workers = cores.available()
     folder = peers.ImageFolder(place / "folder", mode)
     everyone = peers.hugging_face(parts, place / "cache", BATCH)
     shuffled = peers.webdataset(shards, mode, BATCH)

@@ -9,7 +9,6 @@ work is counted in pairs; beside it stands what remains of the ratio where image
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from deepfd import losses, objectives
 from deepfd import train as training
 from deepfd.detector import Network
 from deepfd.options import ResidualNet
+from pipeline import cores
 from pipeline.folds import Fold
 
 TARGET = 2.0
@@ -47,7 +47,7 @@ def siamese(folder: Path, options: ResidualNet, shape: tuple[int, int], steps: i
         network.parameters(), lr=options.lr, weight_decay=options.weight_decay
     )
     dataset = peers.Pairs(folder, peers.MODES[channels], options.crop, pairs * steps)
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    workers = cores.available()
     for first, second, label, other in peers.loader(dataset, pairs, workers):
         (logits, features), (others, partners) = network(first), network(second)
         contrast = losses.contrastive(features, partners, label == other, options.margin)

@@ -67,7 +67,7 @@ def test_pixels_belong_to_their_ids(small_profile):
 def two_cores(monkeypatch):
     """Every part is decoded by one of two processes."""
     monkeypatch.setattr(folds, "FEW", 1)
-    monkeypatch.setattr(folds.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(folds.cores, "available", lambda: 2)
 
 
 def test_processes_decode_the_same_pictures_to_the_same_places(small_profile, two_cores):
