@@ -38,7 +38,7 @@ benchmark: setup
 weights: setup
 	$(SWITCH)
 	set -e; profile=$$($(BIN)/python -m pipeline.operate.profile --active); \
-	$(BIN)/dvc repro --glob "generators/dvc.yaml:train@$$profile-*"; mkdir -p generators/weights/$$profile; \
+	$(BIN)/dvc repro --glob "generators/dvc.yaml:train-$$profile@*"; mkdir -p generators/weights/$$profile; \
 	for out in generators/runs/$$profile/*/; do case $$out in *.run/) ;; *) cp -r $$out. generators/weights/$$profile/;; esac; done
 
 # Another model or port: make demo ARGS='--model celeba --port 8600'

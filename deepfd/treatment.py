@@ -11,90 +11,38 @@ of the copy alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from PIL import Image
 
 from deepfd.options import Treatment
 from pipeline import cores
-from pipeline.changes import Change, blurred, coded, resized, sharpened
+from pipeline.changes import Change, blurred, resized, sharpened
 from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
+from pipeline.softness import FILTERS, jpeg, pick, soft
 
-FILTERS = (
-    Image.Resampling.BOX,
-    Image.Resampling.BILINEAR,
-    Image.Resampling.HAMMING,
-    Image.Resampling.BICUBIC,
-    Image.Resampling.LANCZOS,
-)
-ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 # Shares of the pictures of the ordinary branch that are resized, blurred, sharpened; and how much.
 RESIZED, BLURRED, SHARPENED = 0.3, 0.2, 0.2
-FACTORS, SIGMAS, QUALITIES = (0.625, 1.5625), (0.2, 0.9), (60, 97)
-# The soft branch: share that is blurred; small sides, enlarged ones, as shares of the picture's;
-# share of those steps that end in a JPEG.
-BLURRED_SOFT, SOFT_SIGMAS = 0.25, (0.4, 1.6)
-SOFT_FACTORS, LARGE_FACTORS, SMALL_QUALITIES, CODED = (0.4, 0.9), (1.0, 2.5), (25, 96), 0.6
+FACTORS, SIGMAS = (0.625, 1.5625), (0.2, 0.9)
 
 # Copies are the same in every fold and for every seed of a run: made once, by image id.
 _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
 
 
-def _pick(draw: np.random.Generator, filters: Sequence[Image.Resampling]) -> Image.Resampling:
-    return filters[int(draw.integers(len(filters)))]
-
-
-def _jpeg(draw: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Change:
-    return partial(coded, kind="JPEG", quality=int(draw.integers(*qualities)))
-
-
-def _was_small(
-    picture: Image.Image, draw: np.random.Generator, steps: Sequence[Change]
-) -> Image.Image:
-    """Take the steps of a picture that was small, was enlarged, and is brought to its size now."""
-    size = picture.size
-    for step in steps:
-        picture = step(picture, draw)
-    return picture if picture.size == size else picture.resize(size, _pick(draw, FILTERS))
-
-
-def _scaled(
-    picture: Image.Image, draw: np.random.Generator, factor: float, way: Image.Resampling
-) -> Image.Image:
-    return picture.resize([max(8, round(side * factor)) for side in picture.size], way)
-
-
-def _soft(draw: np.random.Generator) -> Change:
-    """Draw a way to be soft: three in four were small once, the others are out of focus."""
-    if draw.random() < BLURRED_SOFT:
-        return partial(blurred, sigma=draw.uniform(*SOFT_SIGMAS))
-    small = draw.uniform(*SOFT_FACTORS)
-    steps: list[Change] = [partial(_scaled, factor=small, way=_pick(draw, FILTERS))]
-    if draw.random() < CODED:
-        steps.append(_jpeg(draw, SMALL_QUALITIES))
-    large = draw.uniform(*LARGE_FACTORS) if draw.random() < CODED else 1.0
-    steps.append(partial(_scaled, factor=large / small, way=_pick(draw, ENLARGING)))
-    if large > 1 and draw.random() < CODED:
-        steps.append(_jpeg(draw))
-    return partial(_was_small, steps=steps)
-
-
 def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> list[Change]:
     """Draw what happens to one picture, in order."""
     changes: list[Change] = []
-    soft = options.soft
+    softened = options.soft
     if photograph and options.soft_photographs is not None:
-        soft = options.soft_photographs
-    if draw.random() < soft:
-        changes.append(_soft(draw))
+        softened = options.soft_photographs
+    if draw.random() < softened:
+        changes.append(soft(draw))
     else:
         if draw.random() < RESIZED:
-            down, up = _pick(draw, FILTERS), _pick(draw, FILTERS)
+            down, up = pick(draw, FILTERS), pick(draw, FILTERS)
             factor = draw.uniform(*FACTORS)
             changes.append(partial(resized, factor=factor, down=down, up=up))
         if draw.random() < BLURRED:
@@ -102,7 +50,7 @@ def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> lis
     if draw.random() < SHARPENED:
         changes.append(partial(sharpened, percent=int(draw.integers(20, 150))))
     if draw.random() < options.jpeg:
-        changes.append(_jpeg(draw))
+        changes.append(jpeg(draw))
     return changes
 
 

@@ -24,6 +24,7 @@ GENERATORS: dict[str, tuple[str, str]] = {
     "wgan_gp": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "lsgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "pggan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "vae": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "diffusers": (
         "generators.adapters.diffusion:Diffusion",
         "generators.adapters.options:DiffusersGenerator",
@@ -44,7 +45,7 @@ GENERATORS: dict[str, tuple[str, str]] = {
     ),
 }
 # Those whose network is generators/networks/<name>.py.
-GANS = tuple(name for name, (kind, _) in GENERATORS.items() if kind.endswith(":Gan"))
+NETWORKS = tuple(name for name, (kind, _) in GENERATORS.items() if kind.endswith(":Gan"))
 
 
 def load(options: GeneratorBase) -> Generator:

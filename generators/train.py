@@ -14,6 +14,7 @@ import hashlib
 import io
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,13 +27,14 @@ from tqdm import tqdm
 
 from generators.measuring.distance import Distance, features, kernel_distance
 from generators.measuring.quality import contact_sheet
-from generators.training.differences import differences
+from generators.training.differences import differences, network_of
 from generators.training.trainer import MakeTrainer, Trainer
-from pipeline import folds, images, manifest
+from pipeline import cores, folds, images, manifest
 from pipeline import params as params_module
 from pipeline.device import default_device
 from pipeline.errors import UserError, one_line
 from pipeline.seeds import seed_for
+from pipeline.softness import soft
 
 RECIPES = Path("generators/params.yaml")
 CHECKPOINT_SECONDS = 120.0
@@ -41,13 +43,14 @@ SHEET = (2, 10)  # rows and columns of the contact sheet of a run
 # than a twentieth of the time.
 LOOK_SECONDS, LOOK_SHARE = 3 * CHECKPOINT_SECONDS, 20
 MEASURED = 256
+SOFT_COPIES = 2
 
 
 def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any]:
     """Read how `name` is trained on `faces`.
 
     Raises:
-        UserError: the file has no such faces or generator.
+        UserError: the file has no such faces or generator, or asks for other photographs than soft.
     """
     recipes = yaml.safe_load(path.read_text())
     seed = recipes.pop("seed")
@@ -56,21 +59,27 @@ def recipe_options(faces: str, name: str, path: Path = RECIPES) -> dict[str, Any
     if name not in recipes[faces]:
         known = ", ".join(recipes[faces])
         raise UserError(f"{path}: {faces} has no generator {name!r}; expected one of {known}")
-    return {**recipes[faces][name], "seed": seed}
+    options = {**recipes[faces][name], "seed": seed}
+    if (photographs := options.get("photographs", "soft")) != "soft":
+        raise UserError(
+            f"{path}: {faces}.{name} has photographs {photographs!r}; expected soft or no line"
+        )
+    return options
 
 
 def make_trainer(
     name: str, options: Mapping[str, Any], channels: int, size: int, device: torch.device
 ) -> Trainer:
-    """Build the trainer of generator `name`, by the RECIPE of its module in networks/.
+    """Build the trainer of generator `name`, by the RECIPE of its network's module in networks/.
 
     Raises:
         UserError: no such module, or what the recipe refuses.
     """
-    if find_spec(f"generators.networks.{name}") is None:
-        raise UserError(f"generators/networks/{name}.py not found; expected {name}'s RECIPE there")
-    make: MakeTrainer = import_module(f"generators.networks.{name}").RECIPE
-    return make(options, channels, size, seed_for(int(options["seed"]), "train", name), device)
+    network = network_of(name, options)
+    if find_spec(f"generators.networks.{network}") is None:
+        raise UserError(f"generators/networks/{network}.py not found; expected a RECIPE there")
+    make: MakeTrainer = import_module(f"generators.networks.{network}").RECIPE
+    return make(options, channels, size, seed_for(int(options["seed"]), "train", network), device)
 
 
 def load_faces(settings: params_module.Params, split: str = "train") -> torch.Tensor:
@@ -81,6 +90,29 @@ def load_faces(settings: params_module.Params, split: str = "train") -> torch.Te
         frame = manifest.read(folder, columns=["image", "split"])
         found.append(manifest.pixels(frame[frame["split"] == split]))
     return torch.from_numpy(np.concatenate(found)).permute(0, 3, 1, 2).contiguous()
+
+
+def made_soft(faces: torch.Tensor, seed: int) -> torch.Tensor:
+    """Make photographs soft, each in `SOFT_COPIES` ways (pipeline/softness.py).
+
+    Args:
+        faces: uint8 (N, C, H, W).
+        seed: of the draws.
+
+    Returns:
+        uint8 (SOFT_COPIES * N, C, H, W).
+    """
+    pictures = faces.permute(0, 2, 3, 1).numpy()
+
+    def one(copy: int, place: int) -> np.ndarray:
+        draw = np.random.default_rng([seed, copy, place])
+        picture = soft(draw)(images.to_pil(pictures[place]), draw)
+        return np.asarray(picture, dtype=np.uint8).reshape(pictures.shape[1:])
+
+    copies, places = np.divmod(np.arange(SOFT_COPIES * len(pictures)), len(pictures))
+    with ThreadPoolExecutor(cores.available()) as pool:  # Pillow frees the interpreter
+        found = np.stack(list(pool.map(one, copies.tolist(), places.tolist())))
+    return torch.from_numpy(found).permute(0, 3, 1, 2).contiguous()
 
 
 def draw_batch(faces: torch.Tensor, count: int, random: torch.Generator) -> torch.Tensor:
@@ -154,7 +186,7 @@ def train(
     """Train generator `name` to `options["images"]`, going on from a checkpoint if there is one.
 
     Args:
-        name: a module in networks/.
+        name: of the weights; a module in networks/, or `options` name one as `network`.
         faces_name: what the photographs are called.
         options: of `recipe_options`.
         faces: photographs to train on, uint8 (N, C, H, W).
@@ -207,14 +239,16 @@ def train(
         look(trainer, step * per_step, total, size, photographs, floor, work)
 
     # Write weights and card.
+    kind = "soft copies of photographs" if "photographs" in options else "photographs"
     out.mkdir(parents=True, exist_ok=True)
     card = {
         "name": name,
+        "adapter": network_of(name, options),
         "source": f"trained by this repository: python -m generators.train {name}",
         "training": options,
         "differences": differences(name, options),
         "licence": LICENCES.get(faces_name, "the licence of the photographs it was trained on"),
-        "training_data": f"{len(faces)} photographs of {faces_name} (train split)",
+        "training_data": f"{len(faces)} {kind} of {faces_name} (train split)",
         "faces_sha256": digest,
         "resolution": size,
         "channels": channels,
@@ -246,7 +280,10 @@ def main() -> None:
         )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name
-    train(args.name, profile, options, load_faces(settings), out, load_faces(settings, "valid"))
+    faces, unseen = load_faces(settings), load_faces(settings, "valid")
+    if "photographs" in options:
+        faces, unseen = made_soft(faces, options["seed"]), made_soft(unseen, options["seed"] + 1)
+    train(args.name, profile, options, faces, out, unseen)
 
 
 if __name__ == "__main__":

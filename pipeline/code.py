@@ -173,7 +173,7 @@ def inputs(stage: Stage, params: Params) -> dict[str, Any]:
 
 
 def picks_of(stage: Stage, params: Params) -> set[str]:
-    """Name the adapters and methods that a stage can run: those of the entries that it reads."""
+    """Name the adapters, methods and networks that a stage can run, by the entries it reads."""
     kinds = {"generators": "adapter", "methods": "method"}
     found = set()
     for key in stage.keys.get(str(PATH), ()):
@@ -182,6 +182,11 @@ def picks_of(stage: Stage, params: Params) -> set[str]:
             entries = getattr(params, block)
             chosen = [entries[name]] if name else entries.values()
             found |= {getattr(entry, kinds[block]) for entry in chosen}
+    others = (
+        lookup(read_yaml(Path(file)), key)
+        for file, keys in stage.keys.items() if file != str(PATH) for key in keys
+    )  # fmt: skip
+    found |= {one["network"] for one in others if isinstance(one, Mapping) and "network" in one}
     return found or set(stage.arguments)
 
 

@@ -1,4 +1,4 @@
-"""The GANs of this repository: a network of networks/<adapter>.py, safetensors, and a card."""
+"""The GANs and the VAE of this repository: networks/<adapter>.py, safetensors, and a card."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from generators import GANS
+from generators import NETWORKS
 from pipeline.options import Model, Name, Use
 from pipeline.photographs import CropRule
 
@@ -25,9 +25,9 @@ class GeneratorBase(Model):
 
 
 class GanGenerator(GeneratorBase):
-    """A GAN of this repository: `weights` is a safetensors file beside its card."""
+    """A GAN or VAE of this repository: `weights` is a safetensors file beside its card."""
 
-    adapter: Literal[GANS]
+    adapter: Literal[NETWORKS]
     weights: str
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.training.adversarial import EMA_IMAGES, Recipe
+from generators.training.adversarial import Recipe
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import Paper
 
 

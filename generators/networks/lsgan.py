@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from generators.networks.dcgan import adam, down_layers, init_normal
-from generators.training.adversarial import EMA_IMAGES, Recipe
+from generators.training.adversarial import Recipe
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import Paper
 
 

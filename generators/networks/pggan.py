@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.training.adversarial import EMA_IMAGES, Recipe
+from generators.training.adversarial import Recipe
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import Paper
 
 # Weight of R1 per pixel and 1 / batch (Karras et al. 2020, arXiv 2006.06676, appendix C): small

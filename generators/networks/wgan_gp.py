@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.training.adversarial import EMA_IMAGES, Recipe, gradient_penalty
+from generators.training.adversarial import Recipe, gradient_penalty
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import Paper
 
 PENALTY = 10.0

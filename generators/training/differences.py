@@ -40,6 +40,11 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def network_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return the module in networks/ of a generator: its own name, if its options name no other."""
+    return str(options.get("network", name))
+
+
 def differences(name: str, options: Mapping[str, Any]) -> list[str]:
     """Say what a training did otherwise than its paper.
 
@@ -53,7 +58,7 @@ def differences(name: str, options: Mapping[str, Any]) -> list[str]:
     >>> differences("wgan", {"lr": 2e-4})[:2]
     ['paper: Arjovsky et al. 2017 (arXiv 1701.07875)', 'lr 0.0002 (the paper: 5e-05)']
     """
-    paper: Paper = import_module(f"generators.networks.{name}").PAPER
+    paper: Paper = import_module(f"generators.networks.{network_of(name, options)}").PAPER
     options = {**paper.defaults, **options}
     found = [f"paper: {paper.source}", *paper.otherwise]
     found += [
@@ -65,6 +70,8 @@ def differences(name: str, options: Mapping[str, Any]) -> list[str]:
         f"a moving average of the weights, half-life {options['ema_images']} images, less at first "
         f"(the paper: {paper.average})"
     )
+    if "photographs" in options:
+        found.append("photographs made soft first (pipeline/softness.py), each in two ways")
     found.append("photographs are mirrored at random")
     if paper.augmented:
         policy = ", ".join(options.get("augment", POLICY))

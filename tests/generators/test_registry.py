@@ -30,5 +30,5 @@ def test_every_line_of_the_registry_names_a_class_and_its_options(adapter):
     kind, options = map(target, generators.GENERATORS[adapter])
     assert isinstance(kind, type)
     assert adapter in get_args(options.model_fields["adapter"].annotation)
-    if adapter in generators.GANS:
+    if adapter in generators.NETWORKS:
         assert isinstance(target(f"generators.networks.{adapter}:Generator"), type)

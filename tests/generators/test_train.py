@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from generators import GANS
+from generators import NETWORKS
 from generators import train as training
 from generators.base import file_sha256, read_card
 from pipeline.errors import UserError
@@ -22,6 +22,7 @@ OPTIONS = {
     "wgan_gp": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1, "critic_steps": 2},
     "lsgan": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
     "pggan": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
+    "vae": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
     "ddpm": {"images": 8, "batch": 4, "widths": [8, 8], "lr": 1e-3, "seed": 1},
 }
 
@@ -33,8 +34,8 @@ def faces():
     )
 
 
-@pytest.mark.parametrize("name", GANS)
-def test_every_gan_trains_and_writes_weights_that_its_card_describes(name, faces, tmp_path):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_trains_and_writes_weights_that_its_card_describes(name, faces, tmp_path):
     training.train(name, "orl", OPTIONS[name], faces, tmp_path)
     card = read_card(tmp_path / f"{name}.safetensors")
     assert card["adapter"] == name
@@ -57,7 +58,7 @@ def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
         assert file_sha256(tmp_path / "ddpm" / relative) == digest
 
 
-@pytest.mark.parametrize("name", ["dcgan", "ddpm"])
+@pytest.mark.parametrize("name", ["dcgan", "vae", "ddpm"])
 def test_an_interrupted_training_ends_with_the_same_bits(name, faces, tmp_path, monkeypatch):
     options = OPTIONS[name]
     training.train(name, "orl", options, faces, tmp_path / "whole")
@@ -65,12 +66,42 @@ def test_an_interrupted_training_ends_with_the_same_bits(name, faces, tmp_path, 
     half = {**options, "images": options["images"] // 2}
     training.train(name, "orl", half, faces, tmp_path / "parts")
     training.train(name, "orl", options, faces, tmp_path / "parts")
-    weights = "dcgan.safetensors"
+    weights = f"{name}.safetensors"
     if name == "ddpm":
         weights = "ddpm/unet/diffusion_pytorch_model.safetensors"
     whole, parts = load_file(tmp_path / "whole" / weights), load_file(tmp_path / "parts" / weights)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_weights_of_another_name_are_of_the_network_that_the_options_name(faces, tmp_path):
+    soft = training.made_soft(faces, seed=1)
+    options = {**OPTIONS["dcgan"], "network": "dcgan", "photographs": "soft"}
+    training.train("dcgan_soft", "orl", options, soft, tmp_path)
+    card = read_card(tmp_path / "dcgan_soft.safetensors")
+    assert card["name"] == "dcgan_soft" and card["adapter"] == "dcgan"
+    assert card["training_data"] == "24 soft copies of photographs of orl (train split)"
+    assert any("made soft" in one for one in card["differences"])
+
+
+def test_photographs_made_soft_lose_their_finest_detail_each_in_its_own_way(faces):
+    def detail(pictures):
+        pictures = pictures.float()
+        return (pictures[..., 1:] - pictures[..., :-1]).abs().mean((1, 2, 3))
+
+    soft = training.made_soft(faces, seed=1)
+    assert soft.dtype == torch.uint8 and soft.shape == (24, 1, 64, 64)
+    assert (detail(soft) < detail(torch.cat([faces, faces]))).all()
+    assert not torch.equal(soft[:12], soft[12:])
+    assert torch.equal(soft, training.made_soft(faces, seed=1))
+    assert not torch.equal(soft, training.made_soft(faces, seed=2))
+
+
+def test_photographs_of_another_kind_than_soft_are_refused(tmp_path):
+    recipes = tmp_path / "params.yaml"
+    recipes.write_text("seed: 1\norl:\n  a: {network: dcgan, photographs: sharp}\n")
+    with pytest.raises(UserError, match=r"orl\.a has photographs 'sharp'; expected soft"):
+        training.recipe_options("orl", "a", recipes)
 
 
 def test_resuming_with_other_options_is_refused_with_what_differs(faces, tmp_path):

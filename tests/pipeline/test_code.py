@@ -333,6 +333,19 @@ def test_stages_list_the_params_that_they_read(repo):
         assert blocks_read(tree, reached) - listed <= excused, stage.name
 
 
+def test_a_training_depends_on_the_network_that_its_line_names(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params, tree = parse(yaml.safe_load((ROOT / "params.yaml").read_text())), Tree(ROOT)
+    reached = {
+        stage.name: tree.closure([stage.module], code.picks_of(stage, params)).describe()["code"]
+        for stage in code.every_stage()
+        if stage.name in ("train-celeba@dcgan", "train-celeba@dcgan_soft")
+    }
+    assert reached["train-celeba@dcgan"] == reached["train-celeba@dcgan_soft"]
+    assert any("networks.dcgan" in name for name in reached["train-celeba@dcgan_soft"])
+    assert not any("networks.pggan" in name for name in reached["train-celeba@dcgan_soft"])
+
+
 def test_every_stage_depends_on_its_file():
     for path in code.DAGS:
         dag = yaml.safe_load((ROOT / path).read_text())

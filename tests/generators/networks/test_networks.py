@@ -7,11 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from generators import GANS
-from generators.networks import pggan, wgan, wgan_gp
-from generators.training.adversarial import gradient_penalty
+from generators import NETWORKS
+from generators.networks import pggan, vae, wgan, wgan_gp
+from generators.training.adversarial import Recipe, gradient_penalty
 
 pytestmark = pytest.mark.numbers
+GANS = [
+    name
+    for name in NETWORKS
+    if isinstance(importlib.import_module(f"generators.networks.{name}").RECIPE, Recipe)
+]
 
 
 @pytest.fixture(params=GANS)
@@ -148,3 +153,22 @@ def test_pggan_lays_its_penalty_on_a_quarter_of_the_steps_and_four_times_as_stro
         losses[carried] - without, torch.full((int(carried.sum()),), pggan.R1_EVERY * every),
         atol=1e-6, rtol=1e-3,
     )  # fmt: skip
+
+
+def test_a_vae_is_charged_for_what_its_latents_say():
+    still, spread = torch.zeros(2, 3), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert vae.divergence(still, still).tolist() == [0.0, 0.0]
+    assert vae.divergence(spread, still).tolist() == [0.5, 0.0]
+    # KL of N(0, e) from N(0, 1): (e - 1 - 1) / 2.
+    assert vae.divergence(still, spread)[0].item() == pytest.approx((math.e - 2) / 2)
+
+
+def test_a_vae_learns_to_draw_what_it_is_shown():
+    options = {"batch": 16, "width": 4, "lr": 2e-3}
+    trainer = vae.RECIPE(options, 1, 64, 0, torch.device("cpu"))
+    shown = torch.linspace(-0.9, 0.9, 64).expand(16, 1, 64, 64).contiguous()
+    losses = [trainer.step(lambda: shown, number, 0.0)["error"] for number in range(40)]
+    assert losses[-1] < losses[0] / 3
+    made = trainer.samples(4, 1.0, 64).astype(float)
+    assert made.shape == (4, 64, 64, 1)
+    assert made[..., 48:, 0].mean() - made[..., :16, 0].mean() > 60  # brighter to the right

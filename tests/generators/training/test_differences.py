@@ -8,7 +8,7 @@ import yaml
 
 from generators import train
 from generators.networks import pggan
-from generators.training.adversarial import EMA_IMAGES
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import differences
 
 ROOT = Path(__file__).parents[3]

@@ -72,7 +72,7 @@ def test_of_this_repository_the_stages_of_its_root_are_read_and_no_training(monk
         dag.command("stage", "list", "--all", "--name-only"),
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    trainings = {name for name in listed if name.startswith("generators/dvc.yaml:train@")}
+    trainings = {name for name in listed if name.startswith("generators/dvc.yaml:train-")}
     assert trainings
     names = [stage.name for stage in dag.read()]
     assert len(names) == len(set(names))
