@@ -35,10 +35,10 @@ _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
 def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> list[Change]:
     """Draw what happens to one picture, in order."""
     changes: list[Change] = []
-    softened = options.soft
+    chance = options.soft
     if photograph and options.soft_photographs is not None:
-        softened = options.soft_photographs
-    if draw.random() < softened:
+        chance = options.soft_photographs
+    if draw.random() < chance:
         changes.append(soft(draw))
     else:
         if draw.random() < RESIZED:

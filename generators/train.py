@@ -193,6 +193,12 @@ def train(
         out: folder for weights and card; the run works in `<out>.run`.
         unseen: other photographs, to measure the samples against; nothing is learned from them.
     """
+    # What is shown: photographs as they are, or made soft.
+    kind = "photographs"
+    if "photographs" in options:
+        kind, faces = "soft copies of photographs", made_soft(faces, options["seed"])
+        unseen = None if unseen is None else made_soft(unseen, options["seed"] + 1)
+
     # Begin, or go on from the checkpoint of a run with the same options on the same photographs.
     _, channels, size, _ = faces.shape
     trainer = make_trainer(name, options, channels, size, default_device())
@@ -239,7 +245,6 @@ def train(
         look(trainer, step * per_step, total, size, photographs, floor, work)
 
     # Write weights and card.
-    kind = "soft copies of photographs" if "photographs" in options else "photographs"
     out.mkdir(parents=True, exist_ok=True)
     card = {
         "name": name,
@@ -280,10 +285,7 @@ def main() -> None:
         )
     options = recipe_options(profile, args.name)
     out = args.out or Path("generators/runs") / profile / args.name
-    faces, unseen = load_faces(settings), load_faces(settings, "valid")
-    if "photographs" in options:
-        faces, unseen = made_soft(faces, options["seed"]), made_soft(unseen, options["seed"] + 1)
-    train(args.name, profile, options, faces, out, unseen)
+    train(args.name, profile, options, load_faces(settings), out, load_faces(settings, "valid"))
 
 
 if __name__ == "__main__":

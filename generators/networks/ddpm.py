@@ -20,8 +20,9 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 from torch.nn import functional as F
 
 from generators.base import file_sha256
+from generators.training.averaged import AveragedTrainer
 from generators.training.differences import Paper
-from generators.training.trainer import Trainer, seed_batches, write_card
+from generators.training.trainer import seed_batches, write_card
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
@@ -60,16 +61,15 @@ PAPER = Paper(
 LOOKED_AT_STEPS = 25  # of DDIM, for the images that a training is looked at by
 
 
-class DdpmTrainer(Trainer):
+class DdpmTrainer(AveragedTrainer):
     """U-Net, its moving average and optimizer; `step` makes one update."""
+
+    parts = ("unet", "average", "optimizer")
 
     def __init__(
         self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
     ) -> None:
-        self.seed, self.device = seed, device
-        self.batch = int(options["batch"])
-        self.ema_images = float(options.get("ema_images", PAPER.defaults["ema_images"]))
-        torch.manual_seed(seed_for(seed, "weights"))
+        super().__init__(options, seed, device, PAPER.defaults["ema_images"])
         widths = tuple(int(width) for width in options["widths"])
         depth = len(widths)
         self.unet = UNet2DModel(
@@ -83,17 +83,12 @@ class DdpmTrainer(Trainer):
             down_block_types=("DownBlock2D",) * (depth - 1) + ("AttnDownBlock2D",),
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (depth - 1),
             norm_num_groups=8,
-        ).to(device, memory_format=torch.channels_last)
+        ).to(**self.layout)
         self.average = copy.deepcopy(self.unet).eval().requires_grad_(False)
         self.schedule = DDPMScheduler(**SCHEDULE)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=float(options["lr"]), weight_decay=0.0
         )
-
-    @property
-    def images_per_step(self) -> int:
-        """Photographs used in one `step`."""
-        return self.batch
 
     def step(self, draw: Callable[[], torch.Tensor], number: int, done: float) -> dict[str, float]:
         """Make one update on a batch of photographs, float (N, C, H, W) in [-1, 1]."""
@@ -114,26 +109,8 @@ class DdpmTrainer(Trainer):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
-        with torch.no_grad():
-            seen = (number + 1) * self.batch
-            decay = 0.5 ** (self.batch / min(self.ema_images, max(seen * 0.1, 1)))
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.unet.parameters()), 1 - decay
-            )
+        self.update_average(self.unet, number)
         return {"loss": loss.item()}
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that a later run needs to go on as if never interrupted."""
-        return {
-            "unet": self.unet.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a saved `state`."""
-        for name, part in state.items():
-            getattr(self, name).load_state_dict(part)
 
     def pipeline(self) -> DDIMPipeline:
         """Return the averaged network as a pipeline with a deterministic DDIM scheduler."""

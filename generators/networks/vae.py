@@ -20,8 +20,6 @@ from generators.training.differences import Paper
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
-__all__ = ["PAPER", "RECIPE", "Encoder", "Generator", "VaeTrainer", "divergence"]
-
 # Of the decoder, for pixels in [-1, 1].
 VARIANCE = 0.5
 
@@ -49,7 +47,7 @@ def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
 class VaeTrainer(LatentTrainer):
     """Decoder, its moving average, encoder and optimizer; `step` makes one update."""
 
-    parts = ("encoder", "optimizer")
+    parts = ("generator", "average", "encoder", "optimizer")
 
     def __init__(
         self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
@@ -66,11 +64,6 @@ class VaeTrainer(LatentTrainer):
             [*self.generator.parameters(), *self.encoder.parameters()], lr=float(options["lr"])
         )
 
-    @property
-    def images_per_step(self) -> int:
-        """Photographs used in one `step`."""
-        return self.batch
-
     def step(self, draw: Callable[[], torch.Tensor], number: int, done: float) -> dict[str, float]:
         """Make one update on a batch of photographs: see `Trainer.step`."""
         del done
@@ -85,7 +78,7 @@ class VaeTrainer(LatentTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         (error + nats).backward()
         self.optimizer.step()
-        self.update_average(number)
+        self.update_average(self.generator, number)
         return {"error": error.item(), "nats": nats.item()}
 
 

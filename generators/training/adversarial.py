@@ -79,7 +79,7 @@ def gradient_penalty(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) 
 class GanTrainer(LatentTrainer):
     """Generator, its moving average, critic and optimizers; `step` makes one generator update."""
 
-    parts = ("critic", "generator_optimizer", "critic_optimizer")
+    parts = ("generator", "average", "critic", "generator_optimizer", "critic_optimizer")
 
     def __init__(
         self, recipe: Recipe, options: Mapping[str, Any], channels: int, seed: int,
@@ -145,5 +145,5 @@ class GanTrainer(LatentTrainer):
         self.generator_optimizer.zero_grad(set_to_none=True)
         generator_loss.backward()
         self.generator_optimizer.step()
-        self.update_average(number)
+        self.update_average(self.generator, number)
         return {"critic": critic_loss.item(), "generator": generator_loss.item()}

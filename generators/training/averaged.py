@@ -1,7 +1,8 @@
-"""What trains a network that turns latents into images: its moving average, samples, weights.
+"""Trainings that keep a moving average of the weights, which is what is sampled and saved.
 
-How a batch changes the network is said by those that build on it: `adversarial.GanTrainer`,
-`networks.vae.VaeTrainer`.
+`AveragedTrainer` is what they all share; `LatentTrainer` adds what follows from turning latents
+into images. How a batch changes a network is said by those that build on them:
+`adversarial.GanTrainer`, `networks.vae.VaeTrainer`, `networks.ddpm.DdpmTrainer`.
 """
 
 from __future__ import annotations
@@ -36,38 +37,70 @@ def check_side(size: int) -> None:
     """
     if size != SIDE:
         raise UserError(
-            f"a GAN of this repository makes {SIDE}x{SIDE} images, the profile's faces.size is "
+            f"a network of this repository makes {SIDE}x{SIDE} images, the profile's faces.size is "
             f"{size}; set it to {SIDE}"
         )
 
 
-class LatentTrainer(Trainer):
-    """A generator and the moving average of its weights; `step` is for those that build on it.
+class AveragedTrainer(Trainer):
+    """A training with a moving average of a network's weights, and its checkpoints.
 
     Attributes:
-        generator: latents to images, `latent` is its number of latents.
-        average: the moving average.
-        parts: what `state` saves besides these two, by the names of attributes.
+        average: the moving average; who builds on this makes it, a copy of the network.
+        parts: what a checkpoint holds, by the names of attributes.
     """
 
-    parts: tuple[str, ...] = ()
+    parts: tuple[str, ...]
+    average: nn.Module
+
+    def __init__(
+        self, options: Mapping[str, Any], seed: int, device: torch.device,
+        ema_images: float = EMA_IMAGES,
+    ) -> None:  # fmt: skip
+        """Read what all trainings are told, and name the draw of the weights that come next."""
+        self.seed, self.device = seed, device
+        self.layout = {"device": device, "memory_format": torch.channels_last}
+        self.batch = int(options["batch"])
+        self.ema_images = float(options.get("ema_images", ema_images))
+        torch.manual_seed(seed_for(seed, "weights"))
+
+    @property
+    def images_per_step(self) -> int:
+        """Photographs used in one `step`."""
+        return self.batch
+
+    @torch.no_grad()
+    def update_average(self, network: nn.Module, number: int) -> None:
+        """Move the average towards `network`, after step `number`."""
+        # A short memory at first, so that the average does not remember the random start.
+        seen = (number + 1) * self.batch
+        decay = 0.5 ** (self.batch / min(self.ema_images, max(seen * 0.1, 1)))
+        ours, theirs = list(self.average.parameters()), list(network.parameters())
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for mine, other in zip(self.average.buffers(), network.buffers(), strict=True):
+            mine.copy_(other)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later run needs to go on as if never interrupted."""
+        return {name: getattr(self, name).state_dict() for name in self.parts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved `state`."""
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)
+
+
+class LatentTrainer(AveragedTrainer):
+    """Of a generator, which turns latents into images; `latent` is its number of latents."""
 
     def __init__(
         self, generator: type[nn.Module], options: Mapping[str, Any], channels: int, seed: int,
         device: torch.device,
     ) -> None:  # fmt: skip
-        self.seed, self.device = seed, device
-        self.batch = int(options["batch"])
-        self.ema_images = float(options.get("ema_images", EMA_IMAGES))
+        super().__init__(options, seed, device)
         self.config = {"channels": channels, "width": int(options["width"])}
-        torch.manual_seed(seed_for(seed, "weights"))
         self.generator = generator(**self.config).to(**self.layout)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """Where networks lie, and how."""
-        return {"device": self.device, "memory_format": torch.channels_last}
 
     def grow(self, network: nn.Module, done: float) -> None:
         """Bring a growing network to what it is when the share `done` of its training is done."""
@@ -75,27 +108,6 @@ class LatentTrainer(Trainer):
     def latents(self, random: torch.Generator) -> torch.Tensor:
         """Draw a batch of latents, float (N, latent)."""
         return torch.randn(self.batch, self.generator.latent, generator=random).to(self.device)
-
-    @torch.no_grad()
-    def update_average(self, number: int) -> None:
-        """Move the average towards the generator, after step `number`."""
-        # A short memory at first, so that the average does not remember the random start.
-        seen = (number + 1) * self.batch
-        decay = 0.5 ** (self.batch / min(self.ema_images, max(seen * 0.1, 1)))
-        ours, theirs = list(self.average.parameters()), list(self.generator.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
-        for mine, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            mine.copy_(other)
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that a later run needs to go on as if never interrupted."""
-        saved = ("generator", "average", *self.parts)
-        return {name: getattr(self, name).state_dict() for name in saved}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a saved `state`."""
-        for name, part in state.items():
-            getattr(self, name).load_state_dict(part)
 
     @torch.inference_mode()
     def samples(self, count: int, done: float, side: int) -> np.ndarray:
