@@ -29,7 +29,9 @@ from pipeline.manifest import write_atomic
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = 3
-SCORE_BATCH = 32  # larger ones no longer lie in a core's cache
+# Pictures scored at a time: on a CPU larger batches no longer lie in a core's cache; a GPU is kept
+# busy by them (H200: 4.5 times as many pictures a second as by 32).
+SCORE_BATCH, SCORE_BATCH_GPU = 32, 1024
 # The authors' body at its full width.
 PAPER = {"kind": "paper", "width": 96}
 
@@ -160,8 +162,9 @@ class Detector:
                 f"pixels are {pixels.dtype} {pixels.shape}; this detector expects uint8 (N, "
                 f"{', '.join(map(str, expected))}): fit it again for this size and colour"
             )
-        for start in range(0, len(pixels), SCORE_BATCH):
-            yield data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], self.device))
+        batch = SCORE_BATCH if self.device.type == "cpu" else SCORE_BATCH_GPU
+        for start in range(0, len(pixels), batch):
+            yield data.to_input(data.to_tensor(pixels[start : start + batch], self.device))
 
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:

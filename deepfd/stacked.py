@@ -46,6 +46,26 @@ class Training:
     network: Network
 
 
+class _Norm(nn.BatchNorm2d):
+    """Batch normalisation of a training, written out.
+
+    PyTorch's own asks a picture on a GPU how it lies in memory, which `vmap` does not answer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) by its own mean and variance, and remember both."""
+        full = x.float()
+        variance, mean = torch.var_mean(full, (0, 2, 3), correction=0)
+        with torch.no_grad():
+            count = x.numel() / x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return (full * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
 class _AfterFront(nn.Module):
     """All of a network that has weights: from what the front shows to logits and features."""
 
@@ -109,6 +129,9 @@ def _train(
     bodies = [_AfterFront(network).train() for network in networks]
     weights, buffers = stack_module_state(bodies)
     skeleton = copy.deepcopy(bodies[0]).to("meta")
+    for module in skeleton.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = _Norm  # weights and buffers are those of `stack_module_state`
     device, goal = next(networks[0].parameters()).device, goals[0]
 
     def loss_of(
