@@ -101,12 +101,17 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
+            self.shortcut = nn.Conv2d(inputs, outputs, 1)
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, S, S) to (N, outputs, S / stride, S / stride)."""
         out = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(out)))
+        # The stride is taken before the 1x1 convolution: with one of its own its backward pass
+        # writes past its memory where `inputs` is below 8 and the CPU's best is AVX2
+        # (github.com/uxlfoundation/oneDNN/issues/6035).
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return self.shortcut(kept) + self.conv2(F.silu(self.norm2(out)))
 
 
 class Residual(nn.Sequential):

@@ -58,8 +58,11 @@ class _Norm(nn.BatchNorm2d):
         variance, mean = torch.var_mean(full, (0, 2, 3), correction=0)
         with torch.no_grad():
             count = x.numel() / x.shape[1]
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            for kept, new in (
+                (self.running_mean, mean),
+                (self.running_var, variance * (count / (count - 1))),
+            ):
+                kept.mul_(1 - self.momentum).add_(new * self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
