@@ -36,7 +36,7 @@ from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
 from deepfd.calibrate import logits
-from deepfd.detector import SCORE_BATCH, Detector
+from deepfd.detector import Detector
 from deepfd.localise import enlarged, smoothed
 from deepfd.predict import Threshold
 from pipeline import folds
@@ -86,8 +86,8 @@ def look(detector: Detector, pixels: np.ndarray) -> Looked:
     head = _Head(network.d2)
     cam = LayerGradCam(head, head.cut)
     found: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(pixels), SCORE_BATCH):
-        x = data.to_input(data.to_tensor(pixels[start : start + SCORE_BATCH], detector.device))
+    for start in range(0, len(pixels), detector.batch):
+        x = data.to_input(data.to_tensor(pixels[start : start + detector.batch], detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
             scores_ = torch.softmax(network.d2(maps).double(), dim=1)[:, 1]

@@ -154,6 +154,11 @@ class Detector:
         """1 for grey, 3 for colour."""
         return self.network.config["channels"]
 
+    @property
+    def batch(self) -> int:
+        """How many pictures are scored at a time."""
+        return SCORE_BATCH if self.device.type == "cpu" else SCORE_BATCH_GPU
+
     def _batches(self, pixels: np.ndarray) -> Iterable[Tensor]:
         """Yield the inputs of the network for uint8 (N, size, size, C), some at a time."""
         expected = (self.size, self.size, self.channels)
@@ -162,9 +167,8 @@ class Detector:
                 f"pixels are {pixels.dtype} {pixels.shape}; this detector expects uint8 (N, "
                 f"{', '.join(map(str, expected))}): fit it again for this size and colour"
             )
-        batch = SCORE_BATCH if self.device.type == "cpu" else SCORE_BATCH_GPU
-        for start in range(0, len(pixels), batch):
-            yield data.to_input(data.to_tensor(pixels[start : start + batch], self.device))
+        for start in range(0, len(pixels), self.batch):
+            yield data.to_input(data.to_tensor(pixels[start : start + self.batch], self.device))
 
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:

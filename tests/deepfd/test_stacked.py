@@ -81,9 +81,11 @@ def test_each_is_the_network_that_is_trained_alone(folds, name, monkeypatch):
                 for state in (network.state_dict(), expected.state_dict())
             )
             assert min(moved) > 0
-            # A bias before batch norm has a gradient of rounding alone, which Adam follows: the
-            # first mean is that bias.
-            np.testing.assert_allclose(moved, alike, rtol=0.05, atol=0.02)
+            if part == "running_mean":
+                # The first is little but a bias before batch norm: its gradient is rounding alone,
+                # which Adam follows.
+                assert moved.pop(0) == pytest.approx(alike.pop(0), abs=0.01)
+            np.testing.assert_allclose(moved, alike, rtol=0.05, atol=1e-3)
     # Four networks, not one four times.
     assert min(np.abs(a - b).max() for i, a in enumerate(answers) for b in answers[:i]) > 1e-3
 
