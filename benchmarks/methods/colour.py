@@ -21,11 +21,11 @@ from benchmarks.components import (
     quantised,
     residual,
 )
+from benchmarks.methods import linear
 from benchmarks.methods.cache import cached_per_image
 from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
-from pipeline.options import Model
 
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1
@@ -100,11 +100,10 @@ def rgb_features(pixels: np.ndarray) -> np.ndarray:
     return sum(cooccurrences(one, RGB_CODES) for one in codes)
 
 
-class Options(Model):
+class Options(linear.Options):
     """What params.yaml can say of `colour`; it needs colour."""
 
     method: Literal["colour"]
-    # Inverse strength of the L2 penalty.
     c: PositiveFloat = 0.1
 
 

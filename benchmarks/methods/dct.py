@@ -11,18 +11,17 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
+from benchmarks.methods import linear
 from benchmarks.methods.linear import Linear
-from pipeline.options import Model
 
 # Added to the magnitude before the logarithm, as in the authors' code.
 FLOOR = 1e-12
 
 
-class Options(Model):
+class Options(linear.Options):
     """What params.yaml can say of it."""
 
     method: Literal["dct"]
-    # Inverse strength of the L2 penalty.
     c: PositiveFloat = 0.01
 
 

@@ -11,20 +11,19 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
+from benchmarks.methods import linear
 from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.linear import Linear
-from pipeline.options import Model
 
 # Added to the power before the logarithm, on the scale of one grey level squared.
 FLOOR = 1e-6
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-class Options(Model):
+class Options(linear.Options):
     """What params.yaml can say of it."""
 
     method: Literal["spectrum"]
-    # Inverse strength of the L2 penalty.
     c: PositiveFloat = 1.0
 
 

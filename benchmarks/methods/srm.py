@@ -21,11 +21,11 @@ import numpy as np
 from pydantic import PositiveFloat
 
 from benchmarks.components import components
+from benchmarks.methods import linear
 from benchmarks.methods.cache import cached_per_image
 from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
-from pipeline.options import Model
 
 STEPS = (1, 2)
 CUT = 2
@@ -128,11 +128,10 @@ def srm_features(pixels: np.ndarray) -> np.ndarray:
     return _of_planes(pixels, ("Y", "Cb", "Cr"))
 
 
-class Options(Model):
+class Options(linear.Options):
     """What params.yaml can say of it; grey or colour."""
 
     method: Literal["srm"]
-    # Inverse strength of the L2 penalty.
     c: PositiveFloat = 0.1
 
 

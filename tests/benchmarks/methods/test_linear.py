@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy.fft import dct
@@ -13,8 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.methods.dct import FLOOR, Dct, log_dct
-from benchmarks.methods.linear import Linear
+from benchmarks.methods.linear import Linear, Options
 from benchmarks.methods.spectrum import Spectrum, radial_spectrum
+from deepfd.options import Treatment
+from deepfd.treatment import treated
 from pipeline.errors import UserError
 
 
@@ -55,7 +55,7 @@ def test_log_dct_is_the_separable_transform_of_each_channel():
 @pytest.mark.parametrize("kind", [Spectrum, Dct])
 def test_scores_are_those_of_the_optimum_itself(kind, planted):
     train, test = planted(60), planted(20, seed=1)
-    model = kind.fit(train, test, SimpleNamespace(c=0.1), seed=0)
+    model = kind.fit(train, test, Options(c=0.1), seed=0)
     # Another solver, so that no early stop is shared.
     newton = LogisticRegression(C=0.1, class_weight="balanced", solver="newton-cholesky", tol=1e-12)
     reference = make_pipeline(StandardScaler(), newton)
@@ -68,7 +68,7 @@ def test_scores_are_those_of_the_optimum_itself(kind, planted):
 @pytest.mark.parametrize("kind", [Spectrum, Dct])
 def test_shuffled_labels_teach_nothing(kind, planted):
     train, test = planted(200, shuffled=True), planted(300, seed=1, shuffled=True)
-    model = kind.fit(train, test, SimpleNamespace(c=0.01), seed=0)
+    model = kind.fit(train, test, Options(c=0.01), seed=0)
     # Standard deviation of the AUC of chance for 150 against 150: 0.033.
     assert abs(roc_auc_score(test.labels, model.score(test.pixels)) - 0.5) < 0.12
 
@@ -76,7 +76,22 @@ def test_shuffled_labels_teach_nothing(kind, planted):
 def test_a_solver_that_does_not_converge_is_an_error(planted, monkeypatch):
     monkeypatch.setattr("benchmarks.methods.linear.MAX_ITERATIONS", 1)
     with pytest.raises(UserError, match="did not converge in 1 iterations with c = 1000"):
-        Spectrum.fit(planted(40), planted(10), SimpleNamespace(c=1000.0), seed=0)
+        Spectrum.fit(planted(40), planted(10), Options(c=1000.0), seed=0)
+
+
+def test_treated_copies_weigh_as_much_as_in_a_batch_of_deepfd(planted):
+    train, test = planted(60), planted(20, seed=1)
+    treatment = Treatment(share=0.75, variants=2, soft_photographs=None)
+    model = Spectrum.fit(train, test, Options(c=0.1, treatment=treatment), seed=0)
+    # Each picture twice as it is and each copy three times: 2 of 8, a quarter, are as they are.
+    copies = [treated(train, treatment, number) for number in (0, 1)]
+    blocks = [train.pixels] * 2 + copies * 3
+    features = radial_spectrum(np.concatenate(blocks))
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    newton = LogisticRegression(C=0.1 / 8, class_weight="balanced", solver="newton-cholesky")
+    newton.set_params(tol=1e-12).fit((features - mean) / scale, np.tile(train.labels, 8))
+    expected = newton.predict_proba((radial_spectrum(test.pixels) - mean) / scale)[:, 1]
+    assert model.score(test.pixels) == pytest.approx(expected, abs=1e-5)
 
 
 def test_linear_methods_draw_nothing():
