@@ -57,18 +57,17 @@ from typing import Literal
 import numpy as np
 from pydantic import PositiveFloat
 
-from benchmarks.methods.linear import Linear
-from pipeline.options import Model
+from benchmarks.methods import linear
 
 
-class Options(Model):
+class Options(linear.Options):
     """What params.yaml can say of it."""
 
     method: Literal["spread"]
     c: PositiveFloat = 1.0
 
 
-class Spread(Linear):
+class Spread(linear.Linear):
     """Logistic regression on the standard deviation of each channel."""
 
     @staticmethod
