@@ -88,7 +88,7 @@ def component_auc(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), regression(0.1))
+    model = make_pipeline(StandardScaler(), regression(0.1, train.shape[1]))
     model.fit(train, train_labels)
     return float(roc_auc_score(test_labels, model.decision_function(test)))
 
