@@ -1,4 +1,4 @@
-"""Tables about what is no sign of a making: what the probes tell apart, and what a finish costs."""
+"""Tables about origins: what probes tell apart, what a finish costs, what is unseen together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.page.tables import MISSING, number, short, span
 from benchmarks.publish.artefact import Kept
 from benchmarks.publish.blocks import DIGITS, code, rate_with_interval, table
 from benchmarks.scores import CLEAN
+from pipeline.folds import test_only
 from pipeline.images import Jpeg
 
 # Probes of the audit that look at what is nobody's content (docs/audit.md).
@@ -101,3 +102,37 @@ def finish(*runs: Kept) -> str:
     head = ["method", "finish", "at the test", "recall, mean", "recall, worst", "AUC, mean"]
     rates = [f"FPR {code(short(name))}, n = {count}" for name, count in counts.items()]
     return table([*head, "FPR, mean", *rates], rows)
+
+
+def together(kept: Kept) -> str:
+    """Every method where each generator was left out together with each collection.
+
+    A row: recall on the generator, and false positives on the collection left out and on those for
+    testing only, over the generators. Empty where the run left out none together.
+    """
+    rows = kept.whole[kept.whole["held_out"].str.contains("+", regex=False)]
+    if rows.empty:
+        return "This run left out no generator together with a collection."
+    left = rows["held_out"].str.split("+", expand=True)
+    rows = rows.assign(fake=left[0], origin=left[1])
+    alien = [name for name in kept.params.collections if test_only(kept.params, name)]
+    counts = {name: span(rows.loc[rows["generator"] == name, "n_real"]) for name in alien}
+    lines = []
+    for method in kept.params.methods:
+        for origin, cells in rows[rows["method"] == method].groupby("origin", sort=False):
+            recall = cells[cells["generator"] == cells["fake"]].set_index("generator")["recall"]
+            worst = f"{number(recall.min())} {code(recall.idxmin())}"
+            rates = [cells.loc[cells["generator"] == name, "fpr"] for name in (origin, *alien)]
+            lines.append(
+                [code(method), code(short(origin)), number(recall.mean()), worst]
+                + [_mean_and_range(one) for one in rates]
+            )
+    head = ["method", "left out with each generator", "recall on it, mean", "recall, worst"]
+    last = [f"FPR {code(short(name))}, n = {counts[name]}" for name in alien]
+    return table([*head, "FPR on the collection left out", *last], lines)
+
+
+def _mean_and_range(values: pd.Series) -> str:
+    low, high = (number(one, DIGITS) for one in (values.min(), values.max()))
+    mean = number(values.mean(), DIGITS)
+    return mean if low == high else f"{mean} ({low}–{high})"

@@ -13,7 +13,11 @@ from pipeline.manifest import write_atomic
 
 DOCS = Path("docs")
 # Blocks made of kept results that are not the profile's own: their names go behind the profile's.
-ELSEWHERE = {"ablation": ("ablation",), "finish": ("finish-none", "finish-jpeg")}
+ELSEWHERE = {
+    "ablation": ("ablation",),
+    "finish": ("finish-none", "finish-jpeg"),
+    "together": ("together",),
+}
 # What a block is made by, of one kept result or of all that `sources` names.
 BLOCKS: dict[str, Callable[..., str]] = {
     "summary": blocks.summary,
@@ -24,6 +28,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "ablation": blocks.ablation,
     "finish": origins.finish,
     "probes": origins.probes,
+    "together": origins.together,
     "pairs": claims.pairs,
     "verdict": claims.verdict,
     "provenance": claims.provenance,

@@ -1,4 +1,4 @@
-"""The probes beside the results, and what a finish costs."""
+"""The probes beside the results, what a finish costs, and what is unseen together."""
 
 from __future__ import annotations
 
@@ -102,3 +102,24 @@ def test_a_finish_is_read_from_two_folders_and_neither_has_a_picture(kept, root)
     shutil.copytree(home / "small-finish-none", home / "small-finish-jpeg")
     assert [path.name for path in render.render(root)] == ["README.md"]
     assert "| `dct` | none | as they are |" in (root / "README.md").read_text()
+
+
+def test_a_generator_and_a_collection_unseen_together_have_their_row(kept):
+    assert "left out no generator" in origins.together(kept)
+    params = params_module.parse(values(fit={"seeds": [0], "together": True}))
+    results = matrix.build(params, scores(params))[0]
+    both = replace(kept, params=params, results=results)
+    rows = rows_of(origins.together(both))
+    assert [(row["method"], row["left out with each generator"]) for row in rows] == [
+        (f"`{method}`", f"`{name}`") for method in METHODS for name in ("near", "other")
+    ]
+    cells = both.whole.set_index(["method", "held_out", "generator"])
+    recalls = [cells.loc[("dct", f"{g}+real:other", g), "recall"] for g in "abc"]
+    rates = [cells.loc[("dct", f"{g}+real:other", "real:other"), "fpr"] for g in "abc"]
+    far = [cells.loc[("dct", f"{g}+real:other", "real:far"), "fpr"] for g in "abc"]
+    row = rows[-1]
+    assert row["recall on it, mean"] == f"{sum(recalls) / 3:.2f}"
+    assert row["recall, worst"].startswith(f"{min(recalls):.2f} `")
+    for column, found in (("FPR on the collection left out", rates), ("FPR `far`, n = 40", far)):
+        assert row[column].startswith(f"{sum(found) / 3:.3f}")
+        assert min(found) == max(found) or f"({min(found):.3f}–{max(found):.3f})" in row[column]
