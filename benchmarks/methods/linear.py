@@ -30,9 +30,6 @@ MAX_ITERATIONS = 10_000
 # Of the largest gradient. scikit-learn's default, 1e-4, stops so early on features as alike as
 # those of `srm` and `colour` that another machine's last digits move scores by hundredths.
 TOLERANCE = 1e-8
-# Up to so many features Newton's method is the faster, with ten steps instead of hundreds (75 of
-# them and 6,000 pictures: 80 times; 300: 3 times). With 1,872 it is the slower, by its Hessian.
-NARROW = 512
 
 
 class Options(Model):
@@ -44,22 +41,15 @@ class Options(Model):
     treatment: Treatment | None = None
 
 
-def regression(c: float, columns: int) -> LogisticRegression:
+def regression(c: float) -> LogisticRegression:
     """Return an unfitted class-balanced logistic regression that is brought to its optimum.
 
     Args:
         c: inverse strength of the L2 penalty.
-        columns: number of features, which decides the solver.
     """
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(
-        C=c,
-        class_weight="balanced",
-        solver="newton-cholesky" if columns <= NARROW else "lbfgs",
-        tol=TOLERANCE,
-        max_iter=MAX_ITERATIONS,
-    )
+    return LogisticRegression(C=c, class_weight="balanced", tol=TOLERANCE, max_iter=MAX_ITERATIONS)
 
 
 class Linear(Method):
@@ -107,7 +97,7 @@ class Linear(Method):
 
         features, labels, weight = cls._learned_from(train, options.treatment, finish)
         scaler = StandardScaler().fit(features, sample_weight=weight)
-        model = regression(options.c, features.shape[1])
+        model = regression(options.c)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             try:

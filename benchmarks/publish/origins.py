@@ -13,6 +13,7 @@ from benchmarks.publish.blocks import DIGITS, code, rate_with_interval, table
 from benchmarks.scores import CLEAN
 from pipeline.folds import test_only
 from pipeline.images import Jpeg
+from pipeline.params import TOGETHER
 
 # Probes of the audit that look at what is nobody's content (docs/audit.md).
 PROBES = ("bands", "grid", "blockiness")
@@ -108,12 +109,12 @@ def together(kept: Kept) -> str:
     """Every method where each generator was left out together with each collection.
 
     A row: recall on the generator, and false positives on the collection left out and on those for
-    testing only, over the generators. Empty where the run left out none together.
+    testing only, over the generators; a sentence where the run left out none together.
     """
-    rows = kept.whole[kept.whole["held_out"].str.contains("+", regex=False)]
+    rows = kept.whole[kept.whole["held_out"].str.contains(TOGETHER, regex=False)]
     if rows.empty:
         return "This run left out no generator together with a collection."
-    left = rows["held_out"].str.split("+", expand=True)
+    left = rows["held_out"].str.split(TOGETHER, regex=False, expand=True)
     rows = rows.assign(fake=left[0], origin=left[1])
     alien = [name for name in kept.params.collections if test_only(kept.params, name)]
     counts = {name: span(rows.loc[rows["generator"] == name, "n_real"]) for name in alien}
