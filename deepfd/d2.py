@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,6 +44,37 @@ class D2(nn.Module):
         """Map D1's maps to logits, float32 (N, 2): photograph, fake."""
         with full(maps):
             return self.output(self.maps(maps).mean(dim=(2, 3)))
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Return the mean, over all places, of what the convolution reads: float32 (N, inputs).
+
+        Without the convolution's border the difference of the two logits is linear in it
+        (`boundary`).
+        """
+        with full(maps):
+            return self.before[:2](maps.float()).mean(dim=(2, 3))
+
+    @torch.no_grad()
+    def boundary(self) -> tuple[Tensor, Tensor]:
+        """Return weights (inputs,) and bias of `pooled`: fake minus photograph."""
+        conv, (photograph, fake) = self.before[2], self.output.weight
+        difference, bias = fake - photograph, self.output.bias
+        weights = torch.einsum("k,kcij->c", difference, conv.weight)
+        return weights, difference @ conv.bias + bias[1] - bias[0]
+
+    @torch.no_grad()
+    def set_boundary(self, weights: Tensor, bias: Tensor) -> None:
+        """Set weights (inputs,) and bias of `pooled`: fake minus photograph.
+
+        Pooled, the nine places of the kernel say the same: all weight is given to the middle one,
+        which keeps the map sharp and has no border.
+        """
+        conv = self.before[2]
+        for parameter in (conv.weight, conv.bias, self.output.weight, self.output.bias):
+            parameter.zero_()
+        conv.weight[1, :, 1, 1] = weights
+        self.output.weight[1, 1] = 1.0
+        self.output.bias[1] = bias
 
     def evidence(self, maps: Tensor) -> Tensor:
         """Return what each place says for "fake" against "photograph", float32 (N, S, S).

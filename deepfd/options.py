@@ -55,6 +55,15 @@ class Treatment(Model):
     jpeg: Fraction = 0.5
 
 
+class Refit(Model):
+    """How D2 is fitted anew on whole pictures after the crops (deepfd/refit.py)."""
+
+    # Whole pictures it is fitted on, drawn as the crops are.
+    pictures: Annotated[int, Field(ge=64, multiple_of=2)] = 2048
+    # At most this share of the valid photographs, made soft, is to be called fake.
+    soft: Fraction = 0.2
+
+
 class OnCrops(Learned):
     """A network on a fixed front, trained on random crops: what all of them are told."""
 
@@ -65,6 +74,8 @@ class OnCrops(Learned):
     # Side of the random crops it is trained on, in pixels; whole pictures where it is their size.
     crop: Annotated[int, Field(ge=8)] = 16
     treatment: Treatment | None = None
+    # Whether D2 is fitted anew on whole pictures after the crops.
+    refit: Refit | None = None
     # The contrastive loss beside cross-entropy.
     contrast: Literal["none", "margin", "supervised"]
 
@@ -105,4 +116,5 @@ class Npr(OnCrops):
     front: Literal["npr"] = "npr"
     width: PositiveInt = 64
     crop: Annotated[int, Field(ge=8)] = 64
+    refit: None = None  # its D2 has no layer between maps and pooling
     contrast: Literal["none"] = "none"

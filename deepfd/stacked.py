@@ -25,6 +25,7 @@ from deepfd import train
 from deepfd.detector import Detector, Network
 from deepfd.objectives import CropBatches, CropLoss, Pool
 from deepfd.options import OnCrops
+from deepfd.refit import refit
 from pipeline import precision
 from pipeline.device import default_device
 from pipeline.folds import Fold, union
@@ -116,9 +117,12 @@ def fit(
         found = []
         for one, loss in zip(trainings, losses, strict=True):
             train.check_loss(loss, options.steps)
+            extra = refit(
+                one.network, one.fold.train, one.fold.valid, options, one.seed, pool, finish
+            )
             valid = train.validate(Detector(copy.deepcopy(one.network)), one.fold.valid)
             record = train.record(train.LAST, options.steps, options.steps, valid, numbers)
-            found.append((one.network, record))
+            found.append((one.network, record | extra))
     return found
 
 

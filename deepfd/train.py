@@ -6,6 +6,7 @@ A training is described by a `Plan`; `crops_plan` makes DeepFD's, `pairs_plan` t
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import multiprocessing
 import os
@@ -24,8 +25,9 @@ from tqdm import tqdm
 
 from deepfd import parallel
 from deepfd.detector import Detector, Network
-from deepfd.objectives import CropLoss, PairLoss
+from deepfd.objectives import CropLoss, PairLoss, Pool
 from deepfd.options import Faithful, Learned, OnCrops
+from deepfd.refit import refit
 from pipeline import precision
 from pipeline.device import default_device
 from pipeline.errors import UserError
@@ -61,6 +63,8 @@ class Plan:
         judged_from: the first step after which there is a classifier to judge.
         validate_every: steps between two looks at the valid images, of which the checkpoint of
             lowest loss is kept; 0 for none: the last step is the model.
+        after: what is done to the network after the last step, before it is judged; returns what is
+            to be kept on record of it.
     """
 
     network: Network
@@ -70,6 +74,7 @@ class Plan:
     steps: int
     judged_from: int = 0
     validate_every: int = 0
+    after: Callable[[], dict[str, object]] = dict
 
 
 def authors_rate(options: Faithful) -> Callable[[int], float]:
@@ -98,16 +103,21 @@ def crops_optimizer(weights: Iterable[Tensor], options: OnCrops) -> torch.optim.
 
 
 def crops_plan(
-    train: Images, options: OnCrops, seed: int, device: torch.device, network: Network,
-    finish: Jpeg | None = None,
+    train: Images, valid: Images, options: OnCrops, seed: int, device: torch.device,
+    network: Network, finish: Jpeg | None = None,
 ) -> Plan:  # fmt: skip
-    """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model."""
+    """Plan DeepFD's training: AdamW, one cycle, crops; the last step is the model.
+
+    Where `options.refit` asks for it D2 is then fitted anew (`deepfd.refit`).
+    """
+    pool = functools.cache(lambda: Pool(train, options.treatment, device, finish))
     return Plan(
         network,
-        lambda: CropLoss(train, options, seed, device, finish),
+        lambda: CropLoss(train, options, seed, device, finish, pool()),
         crops_optimizer(network.parameters(), options),
         one_cycle(options.lr, options.steps),
         options.steps,
+        after=lambda: refit(network, train, valid, options, seed, pool(), finish),
     )
 
 
@@ -288,6 +298,7 @@ def fit(
                 continue
             value = loss.item()
             check_loss(value, done)
+            extra = made.after() if done == made.steps else {}
             metrics = {"train/loss": value, "lr": made.rate(step)}
             if done > made.judged_from:
                 # A copy, since a detector puts its network into evaluation mode for good.
@@ -302,4 +313,4 @@ def fit(
                 live.make_summary()
     network.load_state_dict(best.state)
     rule = LOWEST if made.validate_every else LAST
-    return network, record(rule, best.step, made.steps, best.valid, numbers)
+    return network, record(rule, best.step, made.steps, best.valid, numbers) | extra

@@ -15,6 +15,7 @@ from deepfd import stacked
 from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Npr, OnCrops, ResidualNet
+from deepfd.refit import softened
 from deepfd.treatment import treated
 from pipeline.folds import Corpus, Images
 from pipeline.images import Crop, Jpeg
@@ -53,7 +54,7 @@ class DeepFD(Detector, Method):
             valid,
             options,
             lambda device: training.crops_plan(
-                train, options, seed, device, network.to(device), finish
+                train, valid, options, seed, device, network.to(device), finish
             ),
             log,
         )
@@ -84,3 +85,6 @@ class DeepFD(Detector, Method):
             train = corpus.images.subset(corpus.split == "train")
             for copy in range(options.treatment.variants):
                 treated(train, options.treatment, copy, finish)
+        if options.refit:
+            valid = corpus.images.subset(corpus.split == "valid")
+            softened(valid.subset(valid.labels == 0), options, finish)

@@ -64,7 +64,7 @@ def ours(fold: Fold, options: ResidualNet, steps: int) -> None:
     network = Network(channels, size, **architecture(options), seed=0)
 
     def plan(device: torch.device) -> training.Plan:
-        return training.crops_plan(fold.train, options, 0, device, network.to(device))
+        return training.crops_plan(fold.train, fold.valid, options, 0, device, network.to(device))
 
     training.fit(fold.train, fold.valid, options, plan)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import UserError
 from pipeline.gates.gate import HARD, SOFT, Gate, judge
@@ -85,7 +86,8 @@ def leak_gates(
         features = probe_features(probe, rows)
         if probe == CAME_AS and rows["source"].isna().any():
             continue  # fakes did not come in a file
-        aucs = cross_val_score(model, features.to_numpy(), labels, cv=folds, scoring="roc_auc")
+        with threadpool_limits(1):  # several threads wait for each other over so little
+            aucs = cross_val_score(model, features.to_numpy(), labels, cv=folds, scoring="roc_auc")
         means = features.groupby(labels).mean()
         apart = ((means.loc[1] - means.loc[0]).abs() / (features.std() + 1e-12)).idxmax()
         was, now = means.loc[0, apart], means.loc[1, apart]

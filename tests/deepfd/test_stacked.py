@@ -53,7 +53,7 @@ def test_each_is_the_network_that_is_trained_alone(folds, name, monkeypatch):
             training.fit(
                 one.fold.train, one.fold.valid, options,
                 lambda device, one=one, network=network: training.crops_plan(
-                    one.fold.train, options, one.seed, device, network
+                    one.fold.train, one.fold.valid, options, one.seed, device, network
                 ),
             )
         )  # fmt: skip

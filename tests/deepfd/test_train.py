@@ -29,7 +29,8 @@ def run(train, valid, options=OPTIONS, seed=0, log=None):
         return training.fit(
             train, valid, options,
             lambda device: training.crops_plan(
-                train, options, seed, device, Network(1, 32, **architecture(options), seed=seed)
+                train, valid, options, seed, device,
+                Network(1, 32, **architecture(options), seed=seed),
             ),
             log,
         )  # fmt: skip

@@ -1,0 +1,133 @@
+"""D2 fitted anew on whole pictures, once D1 and D2 have been trained on crops.
+
+A crop of 16 pixels of a soft fake and one of a soft photograph say nearly the same, and D2, trained
+on crops, gives both up. Over a whole picture the means of what it reads do differ. A picture's
+logit is linear in those means, so this one boundary is drawn again, on whole pictures:
+
+    mean cross-entropy + penalty / 2 |w - w_crops|^2,    w of standardised means.
+
+A large penalty leaves what the crops taught; a small one finds more soft fakes and calls more of
+the soft photographs from elsewhere fake. How far to go is chosen on valid photographs of the
+training collections, made soft (docs/research.md, 6).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from deepfd.detector import Detector, Network
+from deepfd.objectives import CropBatches, Pool
+from deepfd.options import OnCrops, Treatment
+from deepfd.treatment import treated
+from pipeline.folds import Images
+from pipeline.images import Jpeg
+from pipeline.seeds import seed_for
+
+# From what the crops taught to what whole pictures say.
+PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+# Share of valid photographs above the threshold at which their soft copies are looked at; how many
+# of them are looked at.
+CALLED, LOOKED_AT = 0.05, 1000
+
+
+def softened(photographs: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
+    """Make each photograph soft, as the treatment of the training does: uint8 (N, S, S, C)."""
+    treatment = options.treatment or Treatment()
+    return treated(photographs, treatment.model_copy(update={"soft_photographs": 1.0}), 0, finish)
+
+
+def looked_at(images: Images) -> Images:
+    """Choose the photographs among valid images that are made soft, at most `LOOKED_AT`."""
+    photographs = images.subset(images.labels == 0)
+    order = np.random.default_rng(0).permutation(len(photographs))
+    return photographs.subset(np.argsort(photographs.ids)[order][:LOOKED_AT])
+
+
+def fitted(
+    x: np.ndarray, labels: np.ndarray, start: tuple[np.ndarray, float], penalty: float
+) -> tuple[np.ndarray, float]:
+    """Draw a linear boundary near another one.
+
+    Args:
+        x: features, float (N, K).
+        labels: (N,), 1 = fake, 0 = photograph.
+        start: weights (K,) and bias of the other one.
+        penalty: of the squared distance of the weights, of standardised features, from it.
+
+    Returns:
+        Weights (K,) and bias of the log-odds of a fake.
+    """
+    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
+    z, near = (x - mean) / scale, start[0] * scale
+
+    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
+        logits, away = z @ found[:-1] + found[-1], found[:-1] - near
+        error = (expit(logits) - labels) / len(labels)
+        value = (np.logaddexp(0, logits) - labels * logits).mean() + penalty / 2 * away @ away
+        return float(value), np.append(z.T @ error + penalty * away, error.sum())
+
+    first = np.append(near, start[1] + start[0] @ mean)
+    found = minimize(loss, first, jac=True, method="L-BFGS-B").x
+    weights = found[:-1] / scale
+    return weights, float(found[-1] - weights @ mean)
+
+
+def refit(
+    network: Network, train: Images, valid: Images, options: OnCrops, seed: int, pool: Pool,
+    finish: Jpeg | None,
+) -> dict[str, object]:  # fmt: skip
+    """Fit D2 of a trained network anew, in place.
+
+    Nothing is done where `options.refit` is None. Else the smallest of `PENALTIES` is taken at
+    which at most `options.refit.soft` of the valid photographs' soft copies are called fake, where
+    `CALLED` of the photographs themselves are; is there none, D2 stays as it is.
+
+    Args:
+        network: D1 and D2, trained on crops.
+        train: what it was trained on.
+        valid: the other split of the same sources.
+        options: of the training.
+        seed: of every draw.
+        pool: where `train` and its treated copies lie.
+        finish: the last step to pixels of every picture.
+
+    Returns:
+        What is to be kept on record: the penalty (None: D2 stayed), and the share of the soft
+        copies that are called fake.
+    """
+    if options.refit is None:
+        return {}
+    detector = Detector(copy.deepcopy(network), finish=finish)
+
+    # Whole pictures, drawn and treated as the crops of a batch are.
+    side, count = pool.pixels.shape[-1], options.refit.pictures
+    drawing = options.model_copy(update={"steps": 1, "batch": count, "crop": side})
+    batch = CropBatches.drawn(train, drawing, seed_for(seed, "refit"), pool)
+    pixels = pool.pixels[batch.where[0].to(pool.pixels.device)].permute(0, 2, 3, 1).cpu().numpy()
+    means, labels = detector.pooled(pixels), batch.labels[0].cpu().numpy()
+
+    photographs = looked_at(valid)
+    sharp = detector.pooled(photographs.pixels)
+    soft = detector.pooled(softened(photographs, options, finish))
+
+    def called(weights: np.ndarray, bias: float) -> float:
+        threshold = np.quantile(sharp @ weights + bias, 1 - CALLED)
+        return float((soft @ weights + bias > threshold).mean())
+
+    # Away from the crops' boundary, as far as soft photographs allow.
+    weights, bias = (one.double().cpu().numpy() for one in network.d2.boundary())
+    start = chosen = weights, float(bias)
+    penalty, share = None, called(*start)
+    for one in PENALTIES:
+        found = fitted(means, labels, start, one)
+        if (more := called(*found)) > options.refit.soft:
+            break
+        chosen, penalty, share = found, one, more
+    if penalty is not None:
+        network.d2.set_boundary(*map(torch.as_tensor, chosen))
+    return {"refit": {"pictures": count, "penalty": penalty, "soft": round(share, 4)}}

@@ -1,0 +1,145 @@
+"""D2 fitted anew on whole pictures: what is drawn, how far it goes, what it leaves alone."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.methods.deepfd import DeepFD as Method
+from benchmarks.methods.deepfd import architecture
+from deepfd import refit as module
+from deepfd.detector import Detector, Network
+from deepfd.objectives import Pool
+from deepfd.options import DeepFD, Refit, Treatment
+from deepfd.refit import PENALTIES, fitted, looked_at, refit, softened
+
+pytestmark = pytest.mark.numbers
+
+OPTIONS = DeepFD(
+    method="deepfd", widths=(4, 8), crop=16, steps=40, batch=16,
+    treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0),
+)  # fmt: skip
+
+
+@pytest.fixture
+def images(planted):
+    return planted(160, strength=6), planted(80, seed=1, strength=6)
+
+
+@pytest.fixture
+def trained(images):
+    """A network after its crops, and after the refit that the options ask for."""
+
+    def fit(**others):
+        options = OPTIONS.model_copy(update={"refit": None, **others})
+        return Method.fit(*images, options, seed=0)
+
+    return fit
+
+
+def again(network, images, **others):
+    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, **others)})
+    train, valid = images
+    pool = Pool(train, options.treatment, torch.device("cpu"))
+    return refit(network, train, valid, options, 0, pool, None)
+
+
+def test_the_boundary_is_what_d2_says_of_a_pictures_means():
+    network = Network(1, 32, **architecture(OPTIONS), seed=0)
+    weights, bias = torch.randn(8), 0.3
+    network.d2.set_boundary(weights, torch.tensor(bias))
+    found, offset = network.d2.boundary()
+    torch.testing.assert_close(found, weights)
+    assert float(offset) == pytest.approx(bias)
+    detector = Detector(network)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
+    logits = detector.pooled(pixels) @ weights.numpy() + bias
+    scores = detector.score(pixels)
+    np.testing.assert_allclose(np.log(scores / (1 - scores)), logits, atol=1e-4)
+    np.testing.assert_allclose(detector.evidence(pixels).mean(axis=(1, 2)), logits, atol=1e-4)
+
+
+def test_without_a_border_the_boundary_of_the_crops_is_d2s_own(trained):
+    detector = trained()
+    detector.network.d2.before[2].padding = (0, 0)  # a constant map has no border then
+    maps = torch.randn(3, 8, 1, 1).expand(3, 8, 6, 6)
+    weights, bias = detector.network.d2.boundary()
+    logits = detector.network.d2(maps)
+    expected = detector.network.d2.pooled(maps) @ weights + bias
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_from_nothing_it_is_logistic_regression_and_with_a_large_penalty_it_stays():
+    draw = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    x = draw.normal(size=(300, 4)) * [1, 5, 0.1, 2] + labels[:, None] * [0.5, 2, 0.05, 0]
+    weights, bias = fitted(x, labels, (np.zeros(4), 0.0), 0.1)
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(C=1 / (0.1 * 300), tol=1e-8).fit(scaler.transform(x), labels)
+    np.testing.assert_allclose(
+        x @ weights + bias, model.decision_function(scaler.transform(x)), atol=1e-3
+    )
+    start = np.array([0.3, -0.1, 2.0, 0.2])
+    far, _ = fitted(x, labels, (start, 0.0), 1e6)
+    np.testing.assert_allclose(far, start, rtol=1e-3)
+
+
+def test_it_goes_as_far_as_soft_photographs_allow_and_says_how_far(trained, images):
+    before = trained()
+    shares = {}
+    for cap in (1.0, 0.3, 0.0):
+        network = copy.deepcopy(before.network)
+        found = again(network, images, soft=cap)["refit"]
+        shares[cap] = found
+        photographs = looked_at(images[1])
+        detector = Detector(copy.deepcopy(network))
+        threshold = np.quantile(detector.score(photographs.pixels), 0.95)
+        called = detector.score(softened(photographs, OPTIONS, None)) > threshold
+        assert found["penalty"] is None or found["soft"] <= cap
+        assert called.mean() == pytest.approx(found["soft"], abs=0.03)
+    assert shares[1.0]["penalty"] == PENALTIES[-1]
+    sizes = [one["penalty"] or np.inf for one in shares.values()]
+    assert sizes == sorted(sizes)
+
+
+def test_where_soft_photographs_allow_nothing_d2_stays_as_it_is(trained, images, monkeypatch):
+    before = trained()
+    network = copy.deepcopy(before.network)
+    monkeypatch.setattr(module, "CALLED", 1.0)  # every photograph lies above such a threshold
+    found = again(network, images, soft=0.0)["refit"]
+    assert found["penalty"] is None
+    state = network.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in before.network.state_dict().items())
+
+
+def test_d1_is_left_alone_and_whole_pictures_are_told_better(trained, images):
+    before, after = trained(), trained(refit=OPTIONS.refit)
+    old, new = before.network.state_dict(), after.network.state_dict()
+    assert all(torch.equal(new[k], v) for k, v in old.items() if k.startswith("d1."))
+    assert after.about["refit"]["penalty"] == PENALTIES[-1]
+    assert "refit" not in before.about
+
+    def loss(detector, fold):
+        score = np.clip(detector.score(fold.pixels), 1e-6, 1 - 1e-6)
+        return -np.log(np.where(fold.labels == 1, score, 1 - score)).mean()
+
+    assert loss(after, images[0]) < loss(before, images[0])
+    assert after.about["valid"]["loss"] != before.about["valid"]["loss"]  # judged after it
+
+
+def test_it_is_the_same_again_and_depends_on_the_seed(images):
+    one, same, other = (Method.fit(*images, OPTIONS, seed=seed) for seed in (0, 0, 1))
+    pixels = images[1].pixels
+    assert np.array_equal(one.score(pixels), same.score(pixels))
+    assert not np.array_equal(one.score(pixels), other.score(pixels))
+
+
+def test_the_photographs_that_are_looked_at_are_photographs_in_any_order(planted):
+    images = planted(60)
+    order = np.random.default_rng(1).permutation(60)
+    one, other = looked_at(images), looked_at(images.subset(order))
+    assert one.ids.tolist() == other.ids.tolist()
+    assert not one.labels.any() and len(one) == 30
