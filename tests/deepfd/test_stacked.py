@@ -10,7 +10,8 @@ from benchmarks.methods.deepfd import architecture
 from deepfd import stacked
 from deepfd import train as training
 from deepfd.detector import Detector, Network
-from deepfd.options import DeepFD, Npr, Plain, Treatment
+from deepfd.options import DeepFD, Npr, Plain, Refit, Treatment
+from deepfd.refit import PENALTIES
 from pipeline.errors import UserError
 from pipeline.folds import Fold
 
@@ -112,3 +113,13 @@ def test_a_fold_of_one_class_is_refused(folds):
     only = Fold(train.subset(train.labels == 0), folds[0].valid, folds[0].test, {})
     with pytest.raises(UserError, match="30 photographs and 0 fakes"):
         stacked.fit(asked([only], METHODS["supervised"]), METHODS["supervised"])
+
+
+def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(folds):
+    refit = {"refit": Refit(pictures=64, soft=1.0)}
+    options = METHODS["treated"].model_copy(update=refit)
+    found = stacked.fit(asked(folds, options), options)
+    assert [record["refit"]["penalty"] for _, record in found] == [PENALTIES[-1]] * 4
+    boundaries = [network.d2.boundary()[0] for network, _ in found]
+    assert all(not network.d2.before[2].weight[0].any() for network, _ in found)
+    assert not any(torch.allclose(a, b) for i, a in enumerate(boundaries) for b in boundaries[:i])
