@@ -44,8 +44,8 @@ def softened(photographs: Images, options: OnCrops, finish: Jpeg | None) -> np.n
 def looked_at(images: Images) -> Images:
     """Choose the photographs among valid images that are made soft, at most `LOOKED_AT`."""
     photographs = images.subset(images.labels == 0)
-    order = np.random.default_rng(0).permutation(len(photographs))
-    return photographs.subset(np.argsort(photographs.ids)[order][:LOOKED_AT])
+    order = np.random.default_rng(0).permutation(np.argsort(photographs.ids))
+    return photographs.subset(order[:LOOKED_AT])
 
 
 def fitted(

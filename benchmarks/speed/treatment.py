@@ -55,6 +55,7 @@ def compare(name: str, run: Params, corpus: Corpus, rounds: int) -> dict[str, fl
     options = run.methods.get(name)
     if not isinstance(options, OnCrops) or options.treatment is None:
         raise UserError(f"method {name!r} is no entry of `methods` with a treatment; name one")
+    options = options.model_copy(update={"refit": None})  # it makes soft copies of its own
     method, fold, finish = load_method(options.method), corpus.fold(NONE), run.faces.finish
     treatment._made.clear()  # of another run in this process
     copies = _cpu(lambda: method.prepare(corpus, options, finish))
