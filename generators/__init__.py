@@ -24,7 +24,9 @@ GENERATORS: dict[str, tuple[str, str]] = {
     "wgan_gp": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "lsgan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "pggan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "began": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "vae": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "wae": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "diffusers": (
         "generators.adapters.diffusion:Diffusion",
         "generators.adapters.options:DiffusersGenerator",

@@ -1,4 +1,4 @@
-"""The GANs and the VAE of this repository: networks/<adapter>.py, safetensors, and a card."""
+"""The GANs and auto-encoders of this repository: networks/<adapter>.py, safetensors, and a card."""
 
 from __future__ import annotations
 

@@ -91,7 +91,10 @@ class AveragedTrainer(Trainer):
 
 
 class LatentTrainer(AveragedTrainer):
-    """Of a generator, which turns latents into images; `latent` is its number of latents."""
+    """Of a generator, which turns latents into images; `latent` is its number of latents.
+
+    What its network may be told beside channels and width is named in its `further`.
+    """
 
     def __init__(
         self, generator: type[nn.Module], options: Mapping[str, Any], channels: int, seed: int,
@@ -99,7 +102,8 @@ class LatentTrainer(AveragedTrainer):
     ) -> None:  # fmt: skip
         super().__init__(options, seed, device)
         self.config = {"channels": channels, "width": int(options["width"])}
-        self.generator = generator(**self.config).to(**self.layout)
+        self.told = {name: options[name] for name in getattr(generator, "further", ()) if name in options}
+        self.generator = generator(**self.config, **self.told).to(**self.layout)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
 
     def grow(self, network: nn.Module, done: float) -> None:
@@ -125,7 +129,7 @@ class LatentTrainer(AveragedTrainer):
         state = self.finished().state_dict()
         save_file({key: value.cpu().contiguous() for key, value in state.items()}, temporary)
         temporary.replace(weights)
-        own = {"config": self.config, "sha256": file_sha256(weights)}
+        own = {"config": {**self.config, **self.told}, "sha256": file_sha256(weights)}
         write_card(weights.with_suffix(".json"), {**card, **own})
 
     @torch.no_grad()

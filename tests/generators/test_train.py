@@ -23,6 +23,8 @@ OPTIONS = {
     "lsgan": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
     "pggan": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
     "vae": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
+    "wae": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
+    "began": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
     "ddpm": {"images": 8, "batch": 4, "widths": [8, 8], "lr": 1e-3, "seed": 1},
 }
 
@@ -46,6 +48,13 @@ def test_every_network_trains_and_writes_weights_that_its_card_describes(name, f
     network.load_state_dict(load_file(tmp_path / f"{name}.safetensors"))
 
 
+def test_what_a_network_was_told_beside_its_width_is_on_its_card(faces, tmp_path):
+    training.train("lsgan", "orl", OPTIONS["lsgan"] | {"kernel": 4}, faces, tmp_path)
+    card = read_card(tmp_path / "lsgan.safetensors")
+    assert card["config"] == {"channels": 1, "width": 4, "kernel": 4}
+    assert "kernel 4 (the paper: 5)" in card["differences"]
+
+
 def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
     training.train("ddpm", "orl", OPTIONS["ddpm"], faces, tmp_path)
     from diffusers import DDIMPipeline
@@ -58,7 +67,7 @@ def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
         assert file_sha256(tmp_path / "ddpm" / relative) == digest
 
 
-@pytest.mark.parametrize("name", ["dcgan", "vae", "ddpm"])
+@pytest.mark.parametrize("name", ["dcgan", "began", "vae", "wae", "ddpm"])
 def test_an_interrupted_training_ends_with_the_same_bits(name, faces, tmp_path, monkeypatch):
     options = OPTIONS[name]
     training.train(name, "orl", options, faces, tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""The five GANs: each true to its own paper."""
+"""The GANs and auto-encoders: each true to its own paper."""
 
 import importlib
 import math
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from generators import NETWORKS
-from generators.networks import pggan, vae, wgan, wgan_gp
+from generators.networks import began, lsgan, pggan, vae, wae, wgan, wgan_gp
 from generators.training.adversarial import Recipe, gradient_penalty
 
 pytestmark = pytest.mark.numbers
@@ -42,8 +42,12 @@ def test_one_latent_gives_one_image_alone_or_in_a_batch(gan):
     assert (together - alone).abs().max() < 1 / 127.5  # one grey level
 
 
+@pytest.mark.parametrize("gan", [name for name in GANS if name != "began"], indirect=True)
 def test_losses_pull_the_right_way(gan):
-    """A critic that is right has a lower loss than one that is wrong; likewise the generator."""
+    """A critic that is right has a lower loss than one that is wrong; likewise the generator.
+
+    But for BEGAN's, whose score is an error: below.
+    """
     real, fake = torch.ones(8, 1, 64, 64), -torch.ones(8, 1, 64, 64)
 
     class Mean(nn.Module):
@@ -172,3 +176,68 @@ def test_a_vae_learns_to_draw_what_it_is_shown():
     made = trainer.samples(4, 1.0, 64).astype(float)
     assert made.shape == (4, 64, 64, 1)
     assert made[..., 48:, 0].mean() - made[..., :16, 0].mean() > 60  # brighter to the right
+
+
+def test_an_even_kernel_of_lsgan_reads_every_place_as_often():
+    """With an odd one every other pixel is the sum of more products: a checkerboard."""
+
+    def spread(kernel):
+        generator = lsgan.Generator(channels=1, width=4, kernel=kernel)
+        layer = generator.layers[-5]  # the last of stride 2
+        assert layer.stride == (2, 2)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+            inside = layer(torch.ones(1, layer.in_channels, 8, 8))[..., 4:12, 4:12]
+        assert inside.shape[-1] == 8
+        return (inside.max() / inside.min()).item()
+
+    assert spread(4) == pytest.approx(1.0)
+    assert spread(3) == pytest.approx(4.0)
+
+
+class Blind(nn.Module):
+    """A critic of BEGAN that brings everything back as one grey value."""
+
+    def __init__(self, grey):
+        super().__init__()
+        self.grey = grey
+        self.register_buffer("k", torch.tensor(0.5))
+
+    def forward(self, images):
+        return (images - self.grey).abs().mean((1, 2, 3))
+
+
+def test_began_brings_photographs_back_and_fakes_not():
+    real, fake = torch.ones(4, 1, 64, 64), -torch.ones(4, 1, 64, 64)
+    assert began.critic_loss(Blind(1.0), real, fake) == pytest.approx(0 - 0.5 * 2)
+    assert began.critic_loss(Blind(-1.0), real, fake) == pytest.approx(2)
+    assert began.generator_loss(Blind(1.0), real) < began.generator_loss(Blind(1.0), fake)
+
+
+def test_began_holds_the_two_errors_in_proportion():
+    real, fake = torch.ones(4, 1, 64, 64), -torch.ones(4, 1, 64, 64)
+    worse, better = Blind(1.0), Blind(-1.0)
+    began.critic_loss(worse, real, fake)  # fakes are the worse: they need no more weight
+    began.critic_loss(better, real, fake)
+    assert worse.k.item() == pytest.approx(0.5 - began.GAIN * 2)
+    assert better.k.item() == pytest.approx(0.5 + began.GAIN * began.DIVERSITY * 2)
+    for _ in range(1000):
+        began.critic_loss(worse, real, fake)
+    assert worse.k.item() == 0.0
+    assert "k" in began.Critic(channels=1, width=4).state_dict()  # a run goes on with it
+
+
+def test_a_waes_discrepancy_is_nought_of_one_distribution_and_grows_away_from_it():
+    draw = torch.Generator().manual_seed(0)
+    prior, same = (torch.randn(256, 8, generator=draw) for _ in range(2))
+    near = wae.mean_discrepancy(prior, same).item()
+    assert abs(near) < 0.02
+    assert wae.mean_discrepancy(prior, same + 1).item() > 10 * abs(near)
+    assert wae.mean_discrepancy(prior, 0 * same).item() > 10 * abs(near)  # collapsed
+
+
+def test_a_wae_learns_to_draw_what_it_is_shown():
+    trainer = wae.RECIPE({"batch": 16, "width": 4, "lr": 2e-3}, 1, 64, 0, torch.device("cpu"))
+    shown = torch.linspace(-0.9, 0.9, 64).expand(16, 1, 64, 64).contiguous()
+    losses = [trainer.step(lambda: shown, number, 0.0)["error"] for number in range(40)]
+    assert losses[-1] < losses[0] / 3

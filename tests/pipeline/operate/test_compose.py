@@ -38,7 +38,7 @@ def test_every_profile_that_is_shipped_is_complete_and_bears_its_name():
     assert [found[name].faces.size for name in NAMES] == [64, 256, 64]
     assert set(found["orl"].generators) < set(found["celeba"].generators)
     assert {"colour", "colour_rgb"} <= set(found["celeba"].method_sets["full"])
-    assert "colour" in found["celeba"].methods and "colour" not in found["orl"].methods
+    assert "colour" not in found["orl"].method_sets["full"]
 
 
 def test_params_yaml_is_the_default_profile_as_it_is_composed():
