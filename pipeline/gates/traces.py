@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline import images, manifest
+from pipeline import cores, images, manifest
 from pipeline.errors import UserError
 from pipeline.gates.bands import BLOCK, bands, grid, planes_of
 from pipeline.gates.sources import features
 
 # Copies are sought in grey, standardised thumbnails: brightness and contrast do not hide one.
 THUMB_SIDE = 32
+# Parts of fewer images are described in this process: others would take longer to start.
+FEW, AT_A_TIME = 250, 32
 COLUMNS = ["image_id", "label", "generator", "split", "identity", "sha256", "source"]
 
 
@@ -137,19 +139,21 @@ def trace(
 def traces_of(
     name: str, folder: Path, channels: int, periods: Sequence[float] = (BLOCK,)
 ) -> Traces:
-    """Describe every image of the manifest in `folder`, a part at a time.
+    """Describe every image of the manifest in `folder`, a part at a time, on all cores.
 
     Raises:
         UserError: a missing or damaged manifest.
     """
     found = []
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(desc=f"audit: {name}", unit=" images", mininterval=2) as bar,
-    ):
+    describe = joblib.delayed(partial(trace, channels=channels, periods=periods))
+    with tqdm(desc=f"audit: {name}", unit=" images", mininterval=2) as bar:
         for part in manifest.parts(folder):
-            describe = partial(trace, channels=channels, periods=periods)
-            for one in pool.map(describe, part.to_pylist()):
+            # Processes, not threads: a picture is some hundred short calls of numpy.
+            several = joblib.Parallel(
+                n_jobs=cores.available() if len(part) >= FEW else 1, batch_size=AT_A_TIME,
+                return_as="generator",
+            )  # fmt: skip
+            for one in several(map(describe, part.to_pylist())):
                 found.append(one)
                 bar.update()
     rows, hashes, thumbs = zip(*found, strict=True)
