@@ -3,7 +3,8 @@
 The critic is an autoencoder and its score how badly it brings a picture back, the mean absolute
 error; the decoder is built as the generator is: convolutions between nearest-neighbour
 enlargements, no normalisation (figure 1). A weight `k` on the fakes holds the two errors in
-proportion (section 3.4). Its faces are smooth and bear no trace of transposed convolutions.
+proportion (section 3.4); gamma, within the paper's range, is `DIVERSITY`. Its faces are smooth and
+bear no trace of transposed convolutions.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ PAPER = Paper(
     "Berthelot et al. 2017 (arXiv 1703.10717)",
     (
         "normal latents (the paper: uniform)",
-        f"gamma {DIVERSITY} (the paper: 0.3 to 0.7)",
-        "no skip connections from the latents (the paper: optional)",
+        "a constant learning rate (the paper: halved where the measure of convergence stalls)",
+        "k follows the critic's own fakes, augmented (the paper: those of the generator's update)",
+        "one convolution before each of stride 2 in the encoder (the paper: each repeated, twice "
+        "as a rule)",
     ),
     values={"batch": 16, "width": 128, "lr": 1e-4},
     defaults={"ema_images": EMA_IMAGES},

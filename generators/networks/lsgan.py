@@ -4,8 +4,9 @@ The paper's own generator (figure 5): a fully connected layer, then stride-2 tra
 of which the first two are each followed by a stride-1 one, 256 wide until 16x16. Scaled from
 112x112 to 64x64. Least-squares losses with a = 0, b = c = 1 (eq. 9), Adam with beta1 0.5.
 
-Where `kernel` is odd, the windows of a stride-2 layer overlap unevenly and leave a checkerboard
-(Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"); 4 leaves none.
+Where `kernel` is odd, the windows of a stride-2 layer overlap unevenly (Odena et al. 2016,
+"Deconvolution and Checkerboard Artifacts"); those of 4 overlap evenly, though what the weights
+learn may still differ from place to place.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Generator(nn.Module):
     further = ("kernel",)
 
     def __init__(self, channels: int, width: int, kernel: int = 3) -> None:
-        """Draw the network; `kernel`: side of the stride-2 layers' kernels, 3 or 4."""
+        """Draw the network; `kernel`: side of the stride-2 layers' kernels."""
         super().__init__()
         self.width = width
 
@@ -34,8 +35,9 @@ class Generator(nn.Module):
             # 3x3 kernels keep the doubled layers affordable on a CPU.
             side = 3 if stride == 1 else kernel
             conv = nn.ConvTranspose2d(
-                before, after, side, stride, 1, output_padding=(stride - side) % 2, bias=False
-            )
+                before, after, side, stride, (side - 1) // 2,
+                output_padding=(stride - side) % 2, bias=False,
+            )  # fmt: skip
             return [conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
         self.linear = nn.Linear(self.latent, 4 * width * 4 * 4, bias=False)
@@ -85,8 +87,8 @@ def generator_loss(critic: nn.Module, fake: torch.Tensor) -> torch.Tensor:
 PAPER = Paper(
     "Mao et al. 2017 (arXiv 1611.04076)",
     (
-        "64x64 and 3x3 kernels in the generator, but for a `kernel` of its stride-2 layers (the "
-        "paper: 112x112, 5x5)",
+        "64x64 and 3x3 kernels in the generator, unless `kernel` is given for its stride-2 layers "
+        "(the paper: 112x112, 5x5)",
     ),
     values={"batch": 64, "width": 64, "kernel": 5},
     defaults={"ema_images": EMA_IMAGES},

@@ -1,9 +1,9 @@
 """WAE: Tolstikhin et al. 2018, "Wasserstein Auto-Encoders" (arXiv 1711.01558), of the MMD kind.
 
 An encoder without noise and a decoder, trained on the squared error of what comes back and on how
-far the batch's latents are from the prior (algorithm 2). The decoder enlarges by nearest neighbours
-and convolves (Odena et al. 2016), so it leaves no trace of transposed convolutions: soft as the
-VAE's faces are, and of another making. The encoder is not kept.
+far the batch's latents are from the prior (algorithm 2). The decoder enlarges by nearest
+neighbours and convolves (Odena et al. 2016): its faces are soft as the VAE's and bear no trace of
+transposed convolutions. The encoder is not kept.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Encoder(nn.Module):
 def mean_discrepancy(prior: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
     """Estimate the MMD of two samples with inverse multiquadratics C / (C + ||x - y||^2).
 
-    The unbiased estimate of algorithm 2, summed over `SCALES` of C = 2 D, what two draws of
-    N(0, 1) are apart (section 4).
+    The unbiased estimate of algorithm 2, summed over kernels with C = scale * 2 D for each of
+    `SCALES`; 2 D is the mean squared distance of two draws of N(0, I) (section 4).
 
     Args:
         prior: float (N, D), drawn of N(0, 1).
@@ -135,8 +135,13 @@ PAPER = Paper(
     (
         "a decoder of nearest-neighbour enlargements and 3x3 convolutions, a linear layer to 4x4 "
         "before them (the paper: transposed 5x5 ones, from 8x8)",
-        "4x4 kernels in the encoder (the paper: 5x5)",
+        "4x4 kernels, LeakyReLU 0.2 and no batch norm in the encoder's first layer (the authors' "
+        "code: 5x5, ReLU, batch norm in all)",
         "latents of N(0, 1) (the paper, for CelebA: a variance of 2)",
+        "a sum over seven kernels, and an error weighed by 0.05, as in the authors' code (the "
+        "paper: one kernel)",
+        "a constant learning rate, and the encoder not trained ahead (the authors' code: lowered "
+        "in steps, and trained ahead)",
     ),
     values={"batch": 100, "width": 128, "lr": 1e-3},
     defaults={"ema_images": EMA_IMAGES},

@@ -2,7 +2,8 @@
 
 `AveragedTrainer` is what they all share; `LatentTrainer` adds what follows from turning latents
 into images. How a batch changes a network is said by those that build on them:
-`adversarial.GanTrainer`, `networks.vae.VaeTrainer`, `networks.ddpm.DdpmTrainer`.
+`adversarial.GanTrainer`, `networks.vae.VaeTrainer`, `networks.wae.WaeTrainer`,
+`networks.ddpm.DdpmTrainer`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class LatentTrainer(AveragedTrainer):
     ) -> None:  # fmt: skip
         super().__init__(options, seed, device)
         self.config = {"channels": channels, "width": int(options["width"])}
-        self.told = {name: options[name] for name in getattr(generator, "further", ()) if name in options}
+        further = getattr(generator, "further", ())
+        self.told = {name: options[name] for name in further if name in options}
         self.generator = generator(**self.config, **self.told).to(**self.layout)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
 

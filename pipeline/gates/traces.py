@@ -22,7 +22,7 @@ from pipeline.gates.sources import features
 
 # Copies are sought in grey, standardised thumbnails: brightness and contrast do not hide one.
 THUMB_SIDE = 32
-# Parts of fewer images are described in this process: others would take longer to start.
+# Parts of fewer images are described in this process: starting workers would take longer.
 FEW, AT_A_TIME = 250, 32
 COLUMNS = ["image_id", "label", "generator", "split", "identity", "sha256", "source"]
 
@@ -139,7 +139,7 @@ def trace(
 def traces_of(
     name: str, folder: Path, channels: int, periods: Sequence[float] = (BLOCK,)
 ) -> Traces:
-    """Describe every image of the manifest in `folder`, a part at a time, on all cores.
+    """Describe every image of the manifest in `folder`, large parts on all cores.
 
     Raises:
         UserError: a missing or damaged manifest.

@@ -38,6 +38,7 @@ def test_every_profile_that_is_shipped_is_complete_and_bears_its_name():
     assert [found[name].faces.size for name in NAMES] == [64, 256, 64]
     assert set(found["orl"].generators) < set(found["celeba"].generators)
     assert {"colour", "colour_rgb"} <= set(found["celeba"].method_sets["full"])
+    assert "colour" in found["celeba_hq"].methods and "colour" not in found["celeba"].methods
     assert "colour" not in found["orl"].method_sets["full"]
 
 
