@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -49,7 +50,8 @@ def test_params_yaml_is_the_default_profile_as_it_is_composed():
     )
     text = (ROOT / params.PATH).read_text()
     settings = params.parse(yaml.safe_load(text))
-    if text != done.stdout or settings.round or settings.profile != "orl":
+    small = "README_SMALL" in os.environ  # tests/test_readme.py has committed a smaller one
+    if small or text != done.stdout or settings.round or settings.profile != "orl":
         pytest.skip("params.yaml has been worked with since it was committed")
     assert text == compose("orl", PROFILES), (
         "change profiles/, then: python -m pipeline.operate.profile orl --show > params.yaml"
