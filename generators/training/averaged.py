@@ -94,7 +94,8 @@ class AveragedTrainer(Trainer):
 class LatentTrainer(AveragedTrainer):
     """Of a generator, which turns latents into images; `latent` is its number of latents.
 
-    What its network may be told beside channels and width is named in its `further`.
+    What its network may be told beside channels and width is named in its `further`. With the option
+    `half` kernels and matrices are written in half precision.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class LatentTrainer(AveragedTrainer):
         self.config = {"channels": channels, "width": int(options["width"])}
         further = getattr(generator, "further", ())
         self.told = {name: options[name] for name in further if name in options}
+        self.half = bool(options.get("half", False))
         self.generator = generator(**self.config, **self.told).to(**self.layout)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
 
@@ -129,6 +131,8 @@ class LatentTrainer(AveragedTrainer):
         """Write `<name>.safetensors` and `<name>.json`: see `Trainer.save`."""
         weights, temporary = out / f"{name}.safetensors", out / f".{name}.safetensors.tmp"
         state = self.finished().state_dict()
+        if self.half:  # not the norms: they are few, and a little matters there
+            state = {key: one.half() if one.ndim > 1 else one for key, one in state.items()}
         save_file({key: value.cpu().contiguous() for key, value in state.items()}, temporary)
         temporary.replace(weights)
         own = {"config": {**self.config, **self.told}, "sha256": file_sha256(weights)}

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import generators
 from generators import NETWORKS
 from generators import train as training
+from generators.adapters.options import GanGenerator
 from generators.base import file_sha256, read_card
 from pipeline.errors import UserError
 
@@ -53,6 +55,19 @@ def test_what_a_network_was_told_beside_its_width_is_on_its_card(faces, tmp_path
     card = read_card(tmp_path / "lsgan.safetensors")
     assert card["config"] == {"channels": 1, "width": 4, "kernel": 4}
     assert "kernel 4 (the paper: 5)" in card["differences"]
+
+
+def test_half_precision_on_disk_is_of_the_same_weights_and_is_sampled(faces, tmp_path):
+    training.train("dcgan", "orl", OPTIONS["dcgan"], faces, tmp_path / "full")
+    training.train("dcgan", "orl", OPTIONS["dcgan"] | {"half": True}, faces, tmp_path / "half")
+    full, half = (load_file(tmp_path / kind / "dcgan.safetensors") for kind in ("full", "half"))
+    for key, whole in full.items():
+        assert torch.equal(half[key], whole.half() if whole.ndim > 1 else whole)
+        assert half[key].dtype == (torch.float16 if whole.ndim > 1 else whole.dtype)
+    weights = str(tmp_path / "half/dcgan.safetensors")
+    options = GanGenerator(adapter="dcgan", family="one", weights=weights, images=2)
+    made = generators.load(options).sample([0, 1])
+    assert made.shape == (2, 1, 64, 64) and made.dtype == torch.float32
 
 
 def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
