@@ -3,22 +3,18 @@
 An encoder without noise and a decoder, trained on the squared error of what comes back and on how
 far the batch's latents are from the prior (algorithm 2). The decoder enlarges by nearest
 neighbours and convolves (Odena et al. 2016): its faces are soft as the VAE's and bear no trace of
-transposed convolutions. The encoder is not kept.
+transposed convolutions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
-from generators.networks.dcgan import down_layers, init_normal
-from generators.training.averaged import EMA_IMAGES, LatentTrainer, check_side
+from generators.networks.dcgan import init_normal
+from generators.training.autoencoding import Recipe
+from generators.training.averaged import EMA_IMAGES
 from generators.training.differences import Paper
-from pipeline.precision import autocast, measured
-from pipeline.seeds import seed_for
 
 # Weights of the two terms and the kernel's scales, as the authors' code has them for CelebA.
 ERROR, DISTANCE = 0.05, 100.0
@@ -51,20 +47,6 @@ class Generator(nn.Module):
         return self.layers(self.linear(z).view(-1, 8 * self.width, 4, 4))
 
 
-class Encoder(nn.Module):
-    """64x64 -> 32 -> 16 -> 8 -> 4 -> latents."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        layers = down_layers(channels, width, bias=True)
-        layers.append(nn.Conv2d(8 * width, Generator.latent, 4, 1, 0))
-        self.layers = nn.Sequential(*layers).apply(init_normal)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images (N, C, 64, 64) to latents (N, 64)."""
-        return self.layers(images).flatten(1)
-
-
 def mean_discrepancy(prior: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
     """Estimate the MMD of two samples with inverse multiquadratics C / (C + ||x - y||^2).
 
@@ -90,44 +72,15 @@ def mean_discrepancy(prior: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
     return total
 
 
-class WaeTrainer(LatentTrainer):
-    """Decoder, its moving average, encoder and optimizer; `step` makes one update."""
+def latents(found: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return what the encoder gives, (N, 64), as it is: nothing is drawn."""
+    del noise
+    return found
 
-    parts = ("generator", "average", "encoder", "optimizer")
 
-    def __init__(
-        self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
-    ) -> None:
-        """Draw the networks.
-
-        Raises:
-            UserError: photographs of another size than the networks'.
-        """
-        check_side(size)
-        super().__init__(Generator, options, channels, seed, device)
-        self.encoder = Encoder(**self.config).to(**self.layout)
-        self.optimizer = torch.optim.Adam(
-            [*self.generator.parameters(), *self.encoder.parameters()],
-            lr=float(options["lr"]),
-            betas=(0.5, 0.999),
-        )
-
-    def step(self, draw: Callable[[], torch.Tensor], number: int, done: float) -> dict[str, float]:
-        """Make one update on a batch of photographs: see `Trainer.step`."""
-        del done
-        random = torch.Generator().manual_seed(seed_for(self.seed, "step", number))
-        real = draw().to(self.device)
-        prior = self.latents(random)
-        with autocast(self.device, measured(self.device)):
-            found = self.encoder(real).float()
-            made = self.generator(found).float()
-        error = ((made - real) ** 2).sum((1, 2, 3)).mean()
-        distance = mean_discrepancy(prior, found)
-        self.optimizer.zero_grad(set_to_none=True)
-        (ERROR * error + DISTANCE * distance).backward()
-        self.optimizer.step()
-        self.update_average(self.generator, number)
-        return {"error": error.item(), "distance": distance.item()}
+def loss(found: torch.Tensor, noise: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """Hold the batch's latents to the prior (algorithm 2)."""
+    return "distance", mean_discrepancy(noise, found)
 
 
 PAPER = Paper(
@@ -147,4 +100,12 @@ PAPER = Paper(
     defaults={"ema_images": EMA_IMAGES},
     augmented=False,
 )
-RECIPE = WaeTrainer
+RECIPE = Recipe(
+    Generator,
+    encoded=1,
+    latents=latents,
+    loss=loss,
+    error=ERROR,
+    other=DISTANCE,
+    betas=(0.5, 0.999),
+)

@@ -2,8 +2,7 @@
 
 `AveragedTrainer` is what they all share; `LatentTrainer` adds what follows from turning latents
 into images. How a batch changes a network is said by those that build on them:
-`adversarial.GanTrainer`, `networks.vae.VaeTrainer`, `networks.wae.WaeTrainer`,
-`networks.ddpm.DdpmTrainer`.
+`adversarial.GanTrainer`, `autoencoding.AutoencoderTrainer`, `networks.ddpm.DdpmTrainer`.
 """
 
 from __future__ import annotations
@@ -94,8 +93,8 @@ class AveragedTrainer(Trainer):
 class LatentTrainer(AveragedTrainer):
     """Of a generator, which turns latents into images; `latent` is its number of latents.
 
-    What its network may be told beside channels and width is named in its `further`. With the option
-    `half` kernels and matrices are written in half precision.
+    What its network may be told beside channels and width is named in its `further`. With the
+    option `half` kernels and matrices are written in half precision.
     """
 
     def __init__(
