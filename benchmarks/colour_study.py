@@ -12,13 +12,14 @@ On grey faces there is nothing to compare: the table is empty and the figure say
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -27,7 +28,7 @@ from benchmarks.methods.chunks import CHUNK
 from benchmarks.methods.colour import plane_features
 from benchmarks.methods.linear import regression
 from benchmarks.perturb import perturb
-from pipeline import manifest
+from pipeline import cores, manifest
 from pipeline.errors import UserError, one_line
 from pipeline.folds import MANIFESTS, sources
 from pipeline.manifest import REAL
@@ -41,6 +42,12 @@ TABLE = Path("benchmarks/colour_study.parquet")
 FIGURE = Path("benchmarks/colour_study.png")
 VIEWS = (NONE, "jpeg75")
 NEEDS_COLOUR = "The study of colour components needs colour; the faces of this profile are grey."
+
+# Photographs that are described at a time; of fewer than that nothing is worth a second process.
+FEW = 1000
+
+# Of every component: (residual histogram (511,), features (N, 75)).
+Described = dict[str, tuple[np.ndarray, np.ndarray]]
 
 SCHEMA = pa.schema(
     [
@@ -94,8 +101,8 @@ def component_auc(
     return float(roc_auc_score(test_labels, model.decision_function(test)))
 
 
-def _described(pixels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return (histogram, features (N, 75)) of every component."""
+def _described(pixels: np.ndarray) -> Described:
+    """Describe every component of some pictures."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in COMPONENTS}
     for start in range(0, len(pixels), CHUNK):
         for name, plane in components(pixels[start : start + CHUNK]).items():
@@ -107,59 +114,94 @@ def _described(pixels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
+def _together(parts: Iterable[Described]) -> Described:
+    """Put what is known of several sets of pictures together."""
+    found = list(parts)
+    together = {}
+    for component in COMPONENTS:
+        histograms, features = zip(*(one[component] for one in found), strict=True)
+        shares = np.average(histograms, axis=0, weights=[*map(len, features)])
+        together[component] = shares, np.concatenate(features)
+    return together
+
+
+def _read(folder: Path, parts: Sequence[str], name: str) -> pd.DataFrame:
+    """Read the manifests of a source.
+
+    Raises:
+        UserError: one is missing or damaged, or a split is without images.
+    """
+    frame = pd.concat([manifest.read(folder / part) for part in parts], ignore_index=True)
+    if {"train", "test"} - {*frame["split"]}:
+        raise UserError(f"{name} has no image in train or test; expected both: dvc repro")
+    return frame
+
+
+def _seen(frame: pd.DataFrame, view: str) -> Described:
+    """Describe the pictures of a source under a view."""
+    pixels = perturb(view, manifest.pixels(frame), frame["image_id"].to_list())
+    return _described(pixels)
+
+
+def _compared(
+    name: str, frame: pd.DataFrame, view: str, real: Described, real_split: np.ndarray
+) -> list[dict[str, Any]]:
+    """Compare a generator under a view with the photographs: a row per component."""
+    # Hundreds of products of 75 columns: a second thread makes them wait for each other.
+    with threadpool_limits(1):
+        fake, split, rows = _seen(frame, view), frame["split"].to_numpy(), []
+        for component in COMPONENTS:
+            histograms, features = zip(real[component], fake[component], strict=True)
+            found, labels = {}, {}
+            for part in ("train", "test"):
+                cut = [f[s == part] for f, s in zip(features, (real_split, split), strict=True)]
+                found[part] = np.concatenate(cut)
+                labels[part] = np.repeat([0, 1], [*map(len, cut)])
+            auc = component_auc(found["train"], labels["train"], found["test"], labels["test"])
+            rows.append(
+                {
+                    "component": component,
+                    "generator": name,
+                    "perturbation": view,
+                    "chi_square": chi_square(*histograms),
+                    "auc": auc,
+                    "n_real": len(real_split),
+                    "n_fake": len(split),
+                    "n_real_test": int((labels["test"] == 0).sum()),
+                    "n_fake_test": int((labels["test"] == 1).sum()),
+                }
+            )
+    return rows
+
+
 def study(params: Params, folder: Path = MANIFESTS) -> Iterator[dict[str, Any]]:
     """Yield a row per view, generator and component; none where the faces are grey.
 
     Histograms are those of all images; the AUC is fitted on the train split and measured on the
-    test split.
+    test split. Generators are compared side by side, one a core.
 
     Raises:
         UserError: a manifest is missing or damaged, or a split without images.
     """
     if params.faces.channels == 1:
         return
+    names, folders = params.train_generators, sources(params)
     # The photographs of all collections that are trained on, as one source.
-    names = [REAL, *params.train_generators]
-    folders = sources(params)
-    photographs = [folders[name] for name in params.train_collections]
-    bar = tqdm(total=len(VIEWS) * len(names), desc="colour-study", unit="source", mininterval=2)
-    for view in VIEWS:
-        real: tuple[dict[str, Any], np.ndarray] | None = None
-        for name in names:
-            parts = photographs if name == REAL else [folders[name]]
-            frame = pd.concat([manifest.read(folder / part) for part in parts], ignore_index=True)
-            split = frame["split"].to_numpy()
-            if {"train", "test"} - {*split}:
-                raise UserError(f"{name} has no image in train or test; expected both: dvc repro")
-            pixels = perturb(view, manifest.pixels(frame), frame["image_id"].to_list())
-            found = _described(pixels)
+    photographs = _read(folder, [folders[name] for name in params.train_collections], REAL)
+    fakes = {name: _read(folder, [folders[name]], name) for name in names}
+    split = photographs["split"].to_numpy()
+    processes = cores.available() if len(photographs) >= FEW else 1
+    several = Parallel(n_jobs=processes, return_as="generator")
+    with tqdm(total=len(VIEWS) * (1 + len(names)), desc="colour-study", unit="source") as bar:
+        for view in VIEWS:
+            parts = (photographs[at : at + FEW] for at in range(0, len(photographs), FEW))
+            real = _together(several(delayed(_seen)(part, view) for part in parts))
             bar.update()
-            if real is None:
-                real = found, split
-                continue
-            for component in COMPONENTS:
-                histograms, features = zip(real[0][component], found[component], strict=True)
-                rows, labels = {}, {}
-                for part in ("train", "test"):
-                    cut = [f[s == part] for f, s in zip(features, (real[1], split), strict=True)]
-                    rows[part], labels[part] = (
-                        np.concatenate(cut),
-                        np.repeat([0, 1], [*map(len, cut)]),
-                    )
-                yield {
-                    "component": component,
-                    "generator": name,
-                    "perturbation": view,
-                    "chi_square": chi_square(*histograms),
-                    "auc": component_auc(
-                        rows["train"], labels["train"], rows["test"], labels["test"]
-                    ),
-                    "n_real": len(real[1]),
-                    "n_fake": len(split),
-                    "n_real_test": int((labels["test"] == 0).sum()),
-                    "n_fake_test": int((labels["test"] == 1).sum()),
-                }
-    bar.close()
+            for rows in several(
+                delayed(_compared)(name, frame, view, real, split) for name, frame in fakes.items()
+            ):
+                bar.update()
+                yield from rows
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -198,9 +240,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def main() -> None:
     """Write the table and the figure."""
     params = load_params()
-    # Hundreds of products of 75 columns: a second thread makes them wait for each other.
-    with threadpool_limits(1):
-        table = pa.Table.from_pylist(list(study(params)), SCHEMA)
+    table = pa.Table.from_pylist(list(study(params)), SCHEMA)
     manifest.write_table(TABLE, table)
     # No metadata: the same table gives the same bytes.
     draw(table.to_pandas()).savefig(FIGURE, dpi=150, metadata={"Software": None})

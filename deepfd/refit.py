@@ -29,7 +29,7 @@ from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 # From what the crops taught to what whole pictures say.
-PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+PENALTIES = (30.0, 17.0, 10.0, 5.5, 3.0, 1.7, 1.0, 0.55, 0.3, 0.17, 0.1)
 # Share of valid photographs above the threshold at which their soft copies are looked at; how many
 # of them are looked at.
 CALLED, LOOKED_AT = 0.05, 1000
@@ -104,9 +104,13 @@ def refit(
         return {}
     detector = Detector(copy.deepcopy(network), finish=finish)
 
-    # Whole pictures, drawn and treated as the crops of a batch are.
+    # Whole pictures, drawn and treated as the crops of a batch are, but more of them as they are:
+    # the threshold is set by such.
     side, count = pool.pixels.shape[-1], options.refit.pictures
     drawing = options.model_copy(update={"steps": 1, "batch": count, "crop": side})
+    if options.treatment:
+        treatment = options.treatment.model_copy(update={"share": options.refit.share})
+        drawing = drawing.model_copy(update={"treatment": treatment})
     batch = CropBatches.drawn(train, drawing, seed_for(seed, "refit"), pool)
     pixels = pool.pixels[batch.where[0].to(pool.pixels.device)].permute(0, 2, 3, 1).cpu().numpy()
     means, labels = detector.pooled(pixels), batch.labels[0].cpu().numpy()

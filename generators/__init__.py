@@ -26,6 +26,7 @@ GENERATORS: dict[str, tuple[str, str]] = {
     "pggan": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "began": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "vae": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
+    "ppca": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "wae": ("generators.adapters.gan:Gan", "generators.adapters.options:GanGenerator"),
     "diffusers": (
         "generators.adapters.diffusion:Diffusion",

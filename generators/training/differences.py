@@ -21,7 +21,7 @@ class Paper(NamedTuple):
         otherwise: a sentence for each difference that is fixed in the code.
         values: what the paper has for options of a training.
         defaults: what a training has where its options do not say.
-        average: the paper's moving average of the weights.
+        average: the paper's moving average of the weights; None where there is none here.
         augmented: whether DiffAugment is laid before a critic here.
         batch_norm: whether batch statistics are measured anew after the training.
     """
@@ -30,7 +30,7 @@ class Paper(NamedTuple):
     otherwise: tuple[str, ...]
     values: Mapping[str, Any]
     defaults: Mapping[str, Any]
-    average: str = "none"
+    average: str | None = "none"
     augmented: bool = True
     batch_norm: bool = True
 
@@ -66,10 +66,11 @@ def differences(name: str, options: Mapping[str, Any]) -> list[str]:
         for key, theirs in paper.values.items()
         if options.get(key, theirs) != theirs
     ]
-    found.append(
-        f"a moving average of the weights, half-life {options['ema_images']} images, less at first "
-        f"(the paper: {paper.average})"
-    )
+    if paper.average is not None:
+        found.append(
+            f"a moving average of the weights, half-life {options['ema_images']} images, less at "
+            f"first (the paper: {paper.average})"
+        )
     if "photographs" in options:
         found.append("photographs made soft first (pipeline/softness.py), each in two ways")
     found.append("photographs are mirrored at random")

@@ -105,6 +105,28 @@ def test_it_goes_as_far_as_soft_photographs_allow_and_says_how_far(trained, imag
     assert sizes == sorted(sizes)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_as_many_of_the_whole_pictures_are_treated_as_the_options_say(
+    share, trained, images, monkeypatch
+):
+    shown, pooled = [], Detector.pooled
+
+    def seen(self, pixels):
+        shown.append(pixels)
+        return pooled(self, pixels)
+
+    network = trained().network
+    monkeypatch.setattr(Detector, "pooled", seen)
+    train, valid = images
+    pool = Pool(train, OPTIONS.treatment, torch.device("cpu"))
+    pool.pixels[: len(pool)], pool.pixels[len(pool) :] = 0, 255  # as they are, and treated
+    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, share=share)})
+    refit(network, train, valid, options, 0, pool, None)
+    assert shown[0].shape == (64, *train.pixels.shape[1:])
+    treated = (shown[0] == 255).all((1, 2, 3)).mean()
+    assert treated == pytest.approx(share, abs=0.2 * (share == 0.5))
+
+
 def test_where_soft_photographs_allow_nothing_d2_stays_as_it_is(trained, images, monkeypatch):
     before = trained()
     network = copy.deepcopy(before.network)

@@ -26,6 +26,7 @@ OPTIONS = {
     "pggan": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
     "vae": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
     "wae": {"images": 16, "batch": 4, "width": 4, "lr": 1e-3, "seed": 1},
+    "ppca": {"images": 16, "batch": 4, "width": 4, "seed": 1},
     "began": {"images": 16, "batch": 4, "width": 4, "lr": 2e-4, "seed": 1},
     "ddpm": {"images": 8, "batch": 4, "widths": [8, 8], "lr": 1e-3, "seed": 1},
 }
@@ -82,7 +83,7 @@ def test_ddpm_writes_a_pipeline_that_diffusers_loads(faces, tmp_path):
         assert file_sha256(tmp_path / "ddpm" / relative) == digest
 
 
-@pytest.mark.parametrize("name", ["dcgan", "began", "vae", "wae", "ddpm"])
+@pytest.mark.parametrize("name", ["dcgan", "began", "vae", "wae", "ppca", "ddpm"])
 def test_an_interrupted_training_ends_with_the_same_bits(name, faces, tmp_path, monkeypatch):
     options = OPTIONS[name]
     training.train(name, "orl", options, faces, tmp_path / "whole")

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from generators import NETWORKS
-from generators.networks import began, lsgan, pggan, vae, wae, wgan, wgan_gp
+from generators.networks import began, lsgan, pggan, ppca, vae, wae, wgan, wgan_gp
 from generators.training.adversarial import Recipe, gradient_penalty
+from pipeline.errors import UserError
 
 pytestmark = pytest.mark.numbers
 GANS = [
@@ -256,3 +257,27 @@ def test_a_wae_learns_to_draw_what_it_is_shown():
     shown = torch.linspace(-0.9, 0.9, 64).expand(16, 1, 64, 64).contiguous()
     losses = [trainer.step(lambda: shown, number, 0.0)["error"] for number in range(40)]
     assert losses[-1] < losses[0] / 3
+
+
+def test_ppca_draws_faces_of_the_photographs_mean_and_of_what_its_components_keep_of_their_spread():
+    draw = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(64 * 64, 2, generator=draw))[0].T
+    spread = torch.tensor([6.0, 3.0])
+    weights = torch.randn(400, 2, generator=draw)
+    weights = torch.linalg.qr(weights - weights.mean(0))[0] * 399**0.5  # uncorrelated
+    noise = 0.05 * torch.randn(400, 64 * 64, generator=draw)
+    shown = (0.3 + (weights * spread) @ basis + noise).view(8, 50, 1, 64, 64)
+    trainer = ppca.RECIPE({"batch": 50, "width": 2}, 1, 64, 0, torch.device("cpu"))
+    for number, batch in enumerate(shown):
+        trainer.step(lambda batch=batch: batch, number, 0.0)
+    assert trainer.noise() == pytest.approx(0.05**2, rel=0.05)
+    model = trainer.finished()
+    axes = model.linear.weight.T
+    assert axes.norm(dim=1).tolist() == pytest.approx(spread.tolist(), rel=0.02)
+    assert ((axes @ basis.T).abs().diag() / spread).tolist() == pytest.approx([1, 1], rel=0.02)
+    assert model(torch.zeros(1, 2)).mean().item() == pytest.approx(0.3, abs=0.02)
+
+
+def test_ppca_refuses_a_batch_of_fewer_photographs_than_components():
+    with pytest.raises(UserError, match="a batch of 3 has fewer photographs"):
+        ppca.RECIPE({"batch": 3, "width": 4}, 1, 64, 0, torch.device("cpu"))
