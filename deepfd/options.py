@@ -61,7 +61,7 @@ class Refit(Model):
     # Whole pictures it is fitted on, drawn as the crops are.
     pictures: Annotated[int, Field(ge=64, multiple_of=2)] = 2048
     # Share of them that are treated ones.
-    share: Fraction = 0.3
+    share: Fraction = 0.5
     # At most this share of the valid photographs, made soft, is to be called fake.
     soft: Fraction = 0.2
 
