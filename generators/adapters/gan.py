@@ -1,4 +1,4 @@
-"""The GANs and auto-encoders of this repository: networks/<adapter>.py, safetensors, and a card."""
+"""What this repository trains, but for the DDPM: networks/<adapter>.py, safetensors and a card."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class GeneratorBase(Model):
 
 
 class GanGenerator(GeneratorBase):
-    """A GAN or auto-encoder of this repository: `weights` is a safetensors file beside its card."""
+    """One that this repository trains: `weights` is a safetensors file beside its card."""
 
     adapter: Literal[NETWORKS]
     weights: str
