@@ -14,7 +14,7 @@ import torch
 from sklearn.decomposition import IncrementalPCA
 from torch import nn
 
-from generators.training.averaged import SIDE, LatentTrainer, check_side
+from generators.training.averaged import SIDE, LatentTrainer
 from generators.training.differences import Paper
 from pipeline.errors import UserError
 
@@ -40,14 +40,13 @@ class PpcaTrainer(LatentTrainer):
     """Mean, components and their variances; `step` brings them up to date with a batch.
 
     Raises:
-        UserError: more components than photographs in a batch.
+        UserError: photographs of another size than 64 px, or fewer in a batch than components.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], channels: int, seed: int, device: torch.device
+        self, options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
     ) -> None:
-        super().__init__(Generator, options, channels, seed, device)
-        self.seen = 0
+        super().__init__(Generator, options, channels, size, seed, device)
         self.fit = IncrementalPCA(self.config["width"])
         if self.batch < self.fit.n_components:
             raise UserError(
@@ -59,7 +58,6 @@ class PpcaTrainer(LatentTrainer):
         """Fit a batch of photographs more: see `Trainer.step`."""
         del number, done
         self.fit.partial_fit(draw().flatten(1).double().numpy())
-        self.seen = int(self.fit.n_samples_seen_)
         return {"noise": self.noise()}
 
     def noise(self) -> float:
@@ -70,15 +68,13 @@ class PpcaTrainer(LatentTrainer):
     def state(self) -> dict[str, Any]:
         """Return what `fit` carries and how many photographs it has seen."""
         carried = {name: torch.as_tensor(getattr(self.fit, name)) for name in CARRIED}
-        return carried | {"seen": self.seen}
+        return carried | {"seen": int(self.fit.n_samples_seen_)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved `state`."""
-        self.seen = int(state["seen"])
         for name in CARRIED:
             setattr(self.fit, name, state[name].cpu().double().numpy())
-        self.fit.n_samples_seen_ = self.seen
-        self.fit.n_components_ = self.fit.n_components
+        self.fit.n_samples_seen_ = int(state["seen"])
 
     @torch.no_grad()
     def finished(self, done: float = 1.0) -> Generator:
@@ -89,18 +85,6 @@ class PpcaTrainer(LatentTrainer):
         model.linear.weight.copy_(torch.as_tensor(self.fit.components_.T * scale))
         model.linear.bias.copy_(torch.as_tensor(self.fit.mean_))
         return model.to(self.device).eval()
-
-
-def RECIPE(
-    options: Mapping[str, Any], channels: int, size: int, seed: int, device: torch.device
-) -> PpcaTrainer:
-    """Make a trainer.
-
-    Raises:
-        UserError: photographs of another size than 64 px, or more components than a batch has.
-    """
-    check_side(size)
-    return PpcaTrainer(options, channels, seed, device)
 
 
 PAPER = Paper(
@@ -115,3 +99,4 @@ PAPER = Paper(
     augmented=False,
     batch_norm=False,
 )
+RECIPE = PpcaTrainer

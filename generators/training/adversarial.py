@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from generators.training.augment import POLICY, diff_augment
-from generators.training.averaged import LatentTrainer, check_side
+from generators.training.averaged import LatentTrainer
 from pipeline.errors import UserError
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
@@ -57,8 +57,7 @@ class Recipe:
         Raises:
             UserError: photographs of another size than the networks', or an unknown option.
         """
-        check_side(size)
-        return GanTrainer(self, options, channels, seed, device)
+        return GanTrainer(self, options, channels, size, seed, device)
 
 
 def gradient_penalty(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -82,10 +81,10 @@ class GanTrainer(LatentTrainer):
     parts = ("generator", "average", "critic", "generator_optimizer", "critic_optimizer")
 
     def __init__(
-        self, recipe: Recipe, options: Mapping[str, Any], channels: int, seed: int,
+        self, recipe: Recipe, options: Mapping[str, Any], channels: int, size: int, seed: int,
         device: torch.device,
     ) -> None:  # fmt: skip
-        super().__init__(recipe.generator, options, channels, seed, device)
+        super().__init__(recipe.generator, options, channels, size, seed, device)
         self.recipe = recipe
         self.critic_steps = int(options.get("critic_steps", recipe.critic_steps))
         self.policy = tuple(options.get("augment", POLICY))

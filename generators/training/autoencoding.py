@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from generators.networks.dcgan import down_layers, init_normal
-from generators.training.averaged import LatentTrainer, check_side
+from generators.training.averaged import LatentTrainer
 from pipeline.precision import autocast, measured
 from pipeline.seeds import seed_for
 
@@ -61,8 +61,7 @@ class Recipe:
         Raises:
             UserError: photographs of another size than the networks'.
         """
-        check_side(size)
-        return AutoencoderTrainer(self, options, channels, seed, device)
+        return AutoencoderTrainer(self, options, channels, size, seed, device)
 
 
 class AutoencoderTrainer(LatentTrainer):
@@ -71,10 +70,10 @@ class AutoencoderTrainer(LatentTrainer):
     parts = ("generator", "average", "encoder", "optimizer")
 
     def __init__(
-        self, recipe: Recipe, options: Mapping[str, Any], channels: int, seed: int,
+        self, recipe: Recipe, options: Mapping[str, Any], channels: int, size: int, seed: int,
         device: torch.device,
     ) -> None:  # fmt: skip
-        super().__init__(recipe.generator, options, channels, seed, device)
+        super().__init__(recipe.generator, options, channels, size, seed, device)
         self.recipe = recipe
         outputs = recipe.encoded * recipe.generator.latent
         self.encoder = Encoder(**self.config, outputs=outputs).to(**self.layout)

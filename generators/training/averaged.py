@@ -29,19 +29,6 @@ EMA_IMAGES = 5000
 SIDE = 64
 
 
-def check_side(size: int) -> None:
-    """Refuse photographs of another size than the networks'.
-
-    Raises:
-        UserError: `size` is not `SIDE`.
-    """
-    if size != SIDE:
-        raise UserError(
-            f"a network of this repository makes {SIDE}x{SIDE} images, the profile's faces.size is "
-            f"{size}; set it to {SIDE}"
-        )
-
-
 class AveragedTrainer(Trainer):
     """A training with a moving average of a network's weights, and its checkpoints.
 
@@ -95,12 +82,20 @@ class LatentTrainer(AveragedTrainer):
 
     What its network may be told beside channels and width is named in its `further`. With the
     option `half` kernels and matrices are written in half precision.
+
+    Raises:
+        UserError: photographs of another size than `SIDE`.
     """
 
     def __init__(
-        self, generator: type[nn.Module], options: Mapping[str, Any], channels: int, seed: int,
-        device: torch.device,
+        self, generator: type[nn.Module], options: Mapping[str, Any], channels: int, size: int,
+        seed: int, device: torch.device,
     ) -> None:  # fmt: skip
+        if size != SIDE:
+            raise UserError(
+                f"a network of this repository makes {SIDE}x{SIDE} images, the profile's "
+                f"faces.size is {size}; set it to {SIDE}"
+            )
         super().__init__(options, seed, device)
         self.config = {"channels": channels, "width": int(options["width"])}
         further = getattr(generator, "further", ())
