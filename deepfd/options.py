@@ -40,7 +40,7 @@ class Treatment(Model):
 
     The draw knows nothing of a picture's class but for softness, which by default photographs alone
     meet: of two pictures too soft to be told apart the detector is then to lean to "photograph".
-    With `soft_photographs: null` both classes meet all of it alike.
+    With `soft_photographs: null` and without `zoom` both classes meet all of it alike.
     """
 
     # Share of the pictures of a batch that are treated ones.
@@ -51,6 +51,9 @@ class Treatment(Model):
     soft: Fraction = 0.0
     # The same for photographs, where it is to differ.
     soft_photographs: Fraction | None = 0.6
+    # Probability that only a part of a photograph is kept and enlarged, as a face that was cut out
+    # of a larger picture. Half of these meet nothing else.
+    zoom: Fraction = 0.0
     # Probability of a JPEG at the end.
     jpeg: Fraction = 0.5
 

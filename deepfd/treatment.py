@@ -3,10 +3,10 @@
 A detector that saw sharp photographs of one collection and the fakes of young generators takes
 softness, JPEG and resampling for signs of a fake, and calls photographs of another origin fake. So
 copies of the training pictures of *both* classes are resized, blurred, sharpened and coded at
-random, whatever their class. One step is not the same for both unless it is asked for: by default
-only photographs are made soft, as those are that were small, enlarged and compressed
-(`deepfd.options.Treatment`). The draw of a copy depends on the image's id, its class and the number
-of the copy alone.
+random, whatever their class. Two steps are not the same for both unless it is asked for: by default
+only photographs are made soft, as those are that were small, enlarged and compressed, and only of
+photographs a part is cut out and enlarged (`deepfd.options.Treatment`). The draw of a copy depends
+on the image's id, its class and the number of the copy alone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import numpy as np
 
 from deepfd.options import Treatment
 from pipeline import cores
-from pipeline.changes import Change, blurred, resized, sharpened
+from pipeline.changes import Change, blurred, enlarged, resized, sharpened
 from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
-from pipeline.softness import FILTERS, jpeg, pick, soft
+from pipeline.softness import ENLARGING, FILTERS, jpeg, pick, soft
 
 # Shares of the pictures of the ordinary branch that are resized, blurred, sharpened; and how much.
 RESIZED, BLURRED, SHARPENED = 0.3, 0.2, 0.2
 FACTORS, SIGMAS = (0.625, 1.5625), (0.2, 0.9)
+# Side of the part of a photograph that is enlarged, of the whole; where in the free room it lies;
+# share of such photographs that meet nothing else.
+PART, PLACE, ALONE = (0.45, 0.95), (0.2, 0.8), 0.5
 
 # Copies are the same in every fold and for every seed of a run: made once, by image id.
 _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
@@ -35,6 +38,12 @@ _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
 def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> list[Change]:
     """Draw what happens to one picture, in order."""
     changes: list[Change] = []
+    # Not drawn for where it cannot happen, so that treatments without it stay what they were.
+    if photograph and options.zoom and draw.random() < options.zoom:
+        part, at = draw.uniform(*PART), (draw.uniform(*PLACE), draw.uniform(*PLACE))
+        changes.append(partial(enlarged, part=part, at=at, way=pick(draw, ENLARGING)))
+        if draw.random() < ALONE:
+            return changes
     chance = options.soft
     if photograph and options.soft_photographs is not None:
         chance = options.soft_photographs

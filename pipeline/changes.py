@@ -46,6 +46,28 @@ def resized(
     return picture.resize(other, down).resize(picture.size, up)
 
 
+def enlarged(
+    picture: Image.Image,
+    draw: np.random.Generator,
+    part: float,
+    at: tuple[float, float],
+    way: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """Cut out a part and enlarge it to the picture's size.
+
+    Args:
+        picture: of any size.
+        draw: unused; every change takes one.
+        part: side of the part, of the picture's, in (0, 1].
+        at: share of the free room that lies left of it and above it, each in [0, 1].
+        way: the filter.
+    """
+    width, height = picture.size
+    left, top = (1 - part) * width * at[0], (1 - part) * height * at[1]
+    box = (left, top, left + part * width, top + part * height)
+    return picture.resize(picture.size, way, box=box)
+
+
 def noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:
     """Add Gaussian noise of `sigma` grey levels to every value."""
     pixels = np.asarray(picture, dtype=np.float64)

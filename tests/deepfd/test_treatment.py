@@ -63,6 +63,32 @@ def test_photographs_alone_are_made_soft_where_that_is_asked_for(planted):
     assert np.median(found[fold.labels == 0]) < 0.5 < np.median(found[fold.labels == 1])
 
 
+def plans(options, photograph):
+    """Four hundred plans: each step with what it is told."""
+    seeds = range(400)
+    drawn = (treatment.plan(options, np.random.default_rng(seed), photograph) for seed in seeds)
+    return [[repr(step) for step in one] for one in drawn]
+
+
+def test_parts_of_photographs_alone_are_enlarged_and_half_of_them_meet_nothing_else(planted):
+    options = Treatment(soft=1.0, soft_photographs=1.0, jpeg=0.0, zoom=1.0)
+    found = plans(options, photograph=True)
+    assert all("enlarged" in one[0] for one in found)
+    assert 0.43 < np.mean([len(one) == 1 for one in found]) < 0.57
+    assert not any("enlarged" in str(one) for one in plans(options, photograph=False))
+
+    fold = planted(200, strength=0)
+    options = Treatment(soft=0.0, soft_photographs=0.0, jpeg=0.0, zoom=1.0)
+    found = energy(treated(fold, options, 0)) / energy(fold.pixels)
+    assert np.median(found[fold.labels == 0]) < 0.8 < np.median(found[fold.labels == 1])
+
+
+def test_where_no_part_is_enlarged_nothing_is_drawn_for_it():
+    """Copies of runs made before there was `zoom` are the same ones."""
+    options = Treatment(soft=0.6, soft_photographs=None)
+    assert plans(options, photograph=True) == plans(options, photograph=False)
+
+
 def test_every_copy_ends_as_the_profile_says(planted):
     fold, finish = planted(20, channels=3), Jpeg(60)
     options = Treatment(soft=0.0, jpeg=0.0)
