@@ -54,8 +54,6 @@ class Treatment(Model):
     # Probability that only a part of a photograph is kept and enlarged, as a face that was cut out
     # of a larger picture. Half of these meet nothing else.
     zoom: Fraction = 0.0
-    # Probability of another tone (contrast, gamma, brightness, saturation), of both classes alike.
-    tone: Fraction = 0.0
     # Probability of a JPEG at the end.
     jpeg: Fraction = 0.5
 

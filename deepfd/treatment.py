@@ -2,11 +2,11 @@
 
 A detector that saw sharp photographs of one collection and the fakes of young generators takes
 softness, JPEG and resampling for signs of a fake, and calls photographs of another origin fake. So
-copies of the training pictures of *both* classes are toned, resized, blurred, sharpened and coded
-at random, whatever their class. Two steps are not the same for both unless it is asked for: by
-default only photographs are made soft, as those are that were small, enlarged and compressed, and
-only of photographs a part is cut out and enlarged (`deepfd.options.Treatment`). The draw of a copy
-depends on the image's id, its class and the number of the copy alone.
+copies of the training pictures of *both* classes are resized, blurred, sharpened and coded at
+random, whatever their class. Two steps are not the same for both unless it is asked for: by default
+only photographs are made soft, as those are that were small, enlarged and compressed, and only of
+photographs a part is cut out and enlarged (`deepfd.options.Treatment`). The draw of a copy depends
+on the image's id, its class and the number of the copy alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfd.options import Treatment
 from pipeline import cores
-from pipeline.changes import Change, blurred, enlarged, resized, sharpened, toned
+from pipeline.changes import Change, blurred, enlarged, resized, sharpened
 from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
@@ -27,8 +27,6 @@ from pipeline.softness import ENLARGING, FILTERS, jpeg, pick, soft
 # Shares of the pictures of the ordinary branch that are resized, blurred, sharpened; and how much.
 RESIZED, BLURRED, SHARPENED = 0.3, 0.2, 0.2
 FACTORS, SIGMAS = (0.625, 1.5625), (0.2, 0.9)
-# Another tone: gamma and contrast (even on a logarithmic scale), brightness, saturation.
-GAMMAS, CONTRASTS, BRIGHTNESS, SATURATIONS = (0.74, 1.35), (0.5, 1.25), (-0.1, 0.1), (0.5, 1.3)
 # Side of the part of a photograph that is enlarged, of the whole; where in the free room it lies;
 # share of such photographs that meet nothing else.
 PART, PLACE, ALONE = (0.45, 0.95), (0.2, 0.8), 0.5
@@ -40,15 +38,7 @@ _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
 def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> list[Change]:
     """Draw what happens to one picture, in order."""
     changes: list[Change] = []
-    # Not drawn for where they cannot happen, so that treatments without them stay what they were.
-    if options.tone and draw.random() < options.tone:
-        gamma, contrast = (np.exp(draw.uniform(*np.log(ends))) for ends in (GAMMAS, CONTRASTS))
-        brightness, saturation = draw.uniform(*BRIGHTNESS), draw.uniform(*SATURATIONS)
-        changes.append(
-            partial(
-                toned, gamma=gamma, contrast=contrast, brightness=brightness, saturation=saturation
-            )
-        )
+    # Not drawn for where it cannot happen, so that treatments without it stay what they were.
     if photograph and options.zoom and draw.random() < options.zoom:
         part, at = draw.uniform(*PART), (draw.uniform(*PLACE), draw.uniform(*PLACE))
         changes.append(partial(enlarged, part=part, at=at, way=pick(draw, ENLARGING)))

@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-# Weights of red, green and blue in luma (ITU-R BT.601).
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
@@ -69,33 +66,6 @@ def enlarged(
     left, top = (1 - part) * width * at[0], (1 - part) * height * at[1]
     box = (left, top, left + part * width, top + part * height)
     return picture.resize(picture.size, way, box=box)
-
-
-def toned(
-    picture: Image.Image,
-    draw: np.random.Generator,
-    gamma: float,
-    contrast: float,
-    brightness: float,
-    saturation: float,
-) -> Image.Image:
-    """Give a picture another tone, as another camera, light or program would.
-
-    Args:
-        picture: grey or RGB; its values are taken as 0 to 1.
-        draw: unused; every change takes one.
-        gamma: exponent of every value.
-        contrast: factor of the distance from the mean of the picture.
-        brightness: what is added.
-        saturation: factor of the distance from luma (ITU-R BT.601).
-    """
-    pixels = (np.asarray(picture, dtype=np.float32) / 255) ** np.float32(gamma)
-    mean = pixels.mean()
-    pixels = (pixels - mean) * np.float32(contrast) + mean + np.float32(brightness)
-    if pixels.ndim == 3:
-        luma = (pixels @ LUMA)[..., None]
-        pixels = (pixels - luma) * np.float32(saturation) + luma
-    return Image.fromarray(np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8))
 
 
 def noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:

@@ -89,15 +89,6 @@ def test_where_no_part_is_enlarged_nothing_is_drawn_for_it():
     assert plans(options, photograph=True) == plans(options, photograph=False)
 
 
-def test_both_classes_are_toned_alike_and_first():
-    options = Treatment(soft=0.0, soft_photographs=None, jpeg=0.0, tone=0.5)
-    found = plans(options, photograph=True)
-    assert found == plans(options, photograph=False)
-    toned = [any("toned" in step for step in one) for one in found]
-    assert 0.43 < np.mean(toned) < 0.57
-    assert all("toned" in one[0] for one, is_toned in zip(found, toned, strict=True) if is_toned)
-
-
 def test_every_copy_ends_as_the_profile_says(planted):
     fold, finish = planted(20, channels=3), Jpeg(60)
     options = Treatment(soft=0.0, jpeg=0.0)
