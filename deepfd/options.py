@@ -65,7 +65,8 @@ class Refit(Model):
     pictures: Annotated[int, Field(ge=64, multiple_of=2)] = 2048
     # Share of them that are treated ones.
     share: Fraction = 0.5
-    # At most this share of the valid photographs, made soft, is to be called fake.
+    # At most this share of the valid photographs, made soft or with a part enlarged as the
+    # treatment does it, is to be called fake.
     soft: Fraction = 0.2
 
 

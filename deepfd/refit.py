@@ -36,7 +36,7 @@ CALLED, LOOKED_AT = 0.05, 1000
 
 
 def softened(photographs: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
-    """Make each photograph soft, as the treatment of the training does: uint8 (N, S, S, C)."""
+    """Make each photograph soft, as the treatment does, its `zoom` too: uint8 (N, S, S, C)."""
     treatment = options.treatment or Treatment()
     return treated(photographs, treatment.model_copy(update={"soft_photographs": 1.0}), 0, finish)
 
