@@ -87,14 +87,15 @@ def look(detector: Detector, pixels: np.ndarray) -> Looked:
     cam = LayerGradCam(head, head.cut)
     found: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(pixels), detector.batch):
-        x = data.to_input(data.to_tensor(pixels[start : start + detector.batch], detector.device))
+        some = pixels[start : start + detector.batch]
+        x = data.to_input(data.to_tensor(some, detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            scores_ = torch.softmax(network.d2(maps).double(), dim=1)[:, 1]
-            evidence = network.d2.evidence(maps)
+            scores_ = detector.scores(network.d2(maps), some)
+            evidence = detector.evidence_of(x, maps)
         places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
         large = (enlarged(one.cpu().numpy(), detector.size) for one in (evidence, places[:, 0]))
-        found.append((scores_.cpu().numpy(), *large))
+        found.append((scores_, *large))
     return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 

@@ -57,6 +57,11 @@ def stack() -> int:
     return wanted
 
 
+def has_gpu() -> bool:
+    """Say whether there is an NVIDIA GPU, without asking torch: asked, it may not be forked."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
 def count() -> int:
     """How many fits run at a time: DEEPFD_WORKERS, else one per core, one where there is a GPU.
 
@@ -70,7 +75,7 @@ def count() -> int:
         return wanted
     if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
         return 1
-    if Path("/proc/driver/nvidia/version").exists():
+    if has_gpu():
         return 1
     return cores.available()
 

@@ -17,8 +17,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from deepfd import data
+from deepfd import backbone, data
+from deepfd.backbone import Backbone, BackboneName
 from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
@@ -48,22 +50,30 @@ class Network(nn.Module):
         body: `kind`, a name of `deepfd.bodies.BODIES`, and the arguments of that class.
         feature: what the contrastive loss compares, see `deepfd.d1.D1`.
         head: a kind of D2.
+        backbone: a frozen network whose maps D2 reads too, of whole pictures (`deepfd.backbone`);
+            it has no part in the training on crops, nor in `forward`.
         seed: of the weights, which depend on nothing else; None leaves them as PyTorch draws them,
             for weights that are loaded.
 
     Attributes:
         config: the arguments it was built from, JSON values.
+        beside: weights of the backbone's statistics in the log-odds of a fake, 0 until D2 is fitted
+            anew (`deepfd.refit`); None without a backbone.
     """
 
     def __init__(
         self, channels: int, size: int, front: str = "none", body: Mapping[str, Any] = PAPER,
         feature: FeatureName = "softmax", head: HeadName = "paper", seed: int | None = None,
+        backbone: BackboneName | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = {
             "channels": channels, "size": size, "front": front, "body": dict(body),
             "feature": feature, "head": head,
         }  # fmt: skip
+        if backbone:
+            self.config["backbone"] = backbone
+        self.register_buffer("beside", torch.zeros(Backbone.outputs) if backbone else None)
         with torch.random.fork_rng():  # no other random state is touched
             torch.manual_seed(seed or 0)
             self.d1 = D1(channels, size, front, body, feature)
@@ -76,6 +86,21 @@ class Network(nn.Module):
         """Map (N, C, S, S) in [-1, 1] to logits (N, 2) and features (N, 128), both float32."""
         maps, features = self.d1(x)
         return self.d2(maps), features
+
+    @torch.no_grad()
+    def boundary(self) -> tuple[np.ndarray, float]:
+        """Return weights (K,) and bias of `Detector.pooled`, float64: fake minus photograph."""
+        weights, bias = self.d2.boundary()
+        parts = [weights] if self.beside is None else [weights, self.beside]
+        return torch.cat(parts).double().cpu().numpy(), float(bias)
+
+    @torch.no_grad()
+    def set_boundary(self, weights: np.ndarray, bias: float) -> None:
+        """Set weights (K,) and bias of `Detector.pooled`."""
+        mine = self.d1.outputs
+        self.d2.set_boundary(torch.as_tensor(weights[:mine]), torch.as_tensor(bias))
+        if self.beside is not None:
+            self.beside.copy_(torch.as_tensor(weights[mine:]))
 
 
 def _channels_first(pixels: Tensor) -> np.ndarray:
@@ -170,14 +195,32 @@ class Detector:
         for start in range(0, len(pixels), self.batch):
             yield data.to_input(data.to_tensor(pixels[start : start + self.batch], self.device))
 
+    def statistics(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what the backbone says of uint8 pixels, float32 (N, K); K is 0 without one."""
+        name = self.network.config.get("backbone")
+        if name is None:
+            return np.empty((len(pixels), 0), np.float32)
+        return backbone.statistics(name, pixels, self.device)
+
+    def _beside(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what the backbone adds to the log-odds of a fake, float64 (N,)."""
+        weights = self.network.beside
+        if weights is None or not weights.any():
+            return np.zeros(len(pixels))
+        return self.statistics(pixels).astype(np.float64) @ weights.double().cpu().numpy()
+
+    def scores(self, logits: Tensor, pixels: np.ndarray) -> np.ndarray:
+        """Return P(fake), float64 (N,), of D2's logits (N, 2) and the pictures they are of."""
+        logits = logits.double().cpu()
+        logits[:, 1] += torch.from_numpy(self._beside(pixels))
+        return torch.softmax(logits, dim=1)[:, 1].numpy()
+
     @torch.inference_mode()
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, size, size, C)."""
-        scores = [np.empty(0)]
-        for x in self._batches(pixels):
-            logits = self.network.d2(self.network.d1.maps(x))
-            scores.append(torch.softmax(logits.double(), dim=1)[:, 1].cpu().numpy())
-        return np.concatenate(scores)
+        network = self.network
+        logits = [network.d2(network.d1.maps(x)) for x in self._batches(pixels)]
+        return self.scores(torch.cat(logits), pixels) if logits else np.empty(0)
 
     @torch.inference_mode()
     def evidence(self, pixels: np.ndarray) -> np.ndarray:
@@ -187,9 +230,17 @@ class Detector:
         """
         maps = [np.empty((0, 1, 1), np.float32)] if not len(pixels) else []
         for x in self._batches(pixels):
-            evidence = self.network.d2.evidence(self.network.d1.maps(x))
-            maps.append(evidence.cpu().numpy())
+            maps.append(self.evidence_of(x, self.network.d1.maps(x)).cpu().numpy())
         return np.concatenate(maps)
+
+    def evidence_of(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Return `evidence` of inputs (N, C, S, S) and what D1 makes of them."""
+        evidence, weights = self.network.d2.evidence(maps), self.network.beside
+        if weights is None or not weights.any():
+            return evidence
+        side = evidence.shape[-1]
+        places = backbone.load(self.network.config["backbone"], self.device).places(x, weights)
+        return evidence + F.adaptive_avg_pool2d(places, side)
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> np.ndarray:
@@ -202,12 +253,15 @@ class Detector:
 
     @torch.inference_mode()
     def pooled(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the means that D2's logits are linear in, float64 (N, K), of uint8 pixels."""
+        """Return what the log-odds of a fake are linear in, float64 (N, K), of uint8 pixels.
+
+        The means of what D2 reads of D1's maps, then the backbone's statistics.
+        """
         network = self.network
         found = [np.empty((0, network.d1.outputs))]
         for x in self._batches(pixels):
             found.append(network.d2.pooled(network.d1.maps(x)).double().cpu().numpy())
-        return np.concatenate(found)
+        return np.concatenate([np.concatenate(found), self.statistics(pixels)], axis=1)
 
     @staticmethod
     def open(picture: Picture) -> Image.Image:

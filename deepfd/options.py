@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from pipeline.options import Fraction, Model, Seeds
 
@@ -68,6 +75,8 @@ class Refit(Model):
     # At most this share of the valid photographs, made soft or with a part enlarged as the
     # treatment does it, is to be called fake.
     soft: Fraction = 0.2
+    # The smallest penalty that is tried (deepfd/refit.py).
+    penalty: PositiveFloat = 0.1
 
 
 class OnCrops(Learned):
@@ -82,8 +91,18 @@ class OnCrops(Learned):
     treatment: Treatment | None = None
     # Whether D2 is fitted anew on whole pictures after the crops.
     refit: Refit | None = None
+    # A frozen network whose maps the refit of D2 reads too (`deepfd.backbone`).
+    backbone: Literal["efficientnet_lite0"] | None = None
     # The contrastive loss beside cross-entropy.
     contrast: Literal["none", "margin", "supervised"]
+
+    @model_validator(mode="after")
+    def _has_its_reader(self) -> Self:
+        if self.backbone and not self.refit:
+            raise ValueError(
+                "a backbone is read by the refit of D2 alone; expected `refit: {}` beside it"
+            )
+        return self
 
 
 class ResidualNet(OnCrops):
@@ -123,4 +142,5 @@ class Npr(OnCrops):
     width: PositiveInt = 64
     crop: Annotated[int, Field(ge=8)] = 64
     refit: None = None  # its D2 has no layer between maps and pooling
+    backbone: None = None
     contrast: Literal["none"] = "none"

@@ -9,6 +9,9 @@ logit is linear in those means, so this one boundary is drawn again, on whole pi
 A large penalty leaves what the crops taught; a small one finds more soft fakes and calls more of
 the soft photographs from elsewhere fake. How far to go is chosen on valid photographs of the
 training collections, made soft (docs/research.md, 6).
+
+Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
+those means, by weights that the crops left at 0.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -83,9 +85,10 @@ def refit(
 ) -> dict[str, object]:  # fmt: skip
     """Fit D2 of a trained network anew, in place.
 
-    Nothing is done where `options.refit` is None. Else the smallest of `PENALTIES` is taken at
-    which at most `options.refit.soft` of the valid photographs' soft copies are called fake, where
-    `CALLED` of the photographs themselves are; is there none, D2 stays as it is.
+    Nothing is done where `options.refit` is None. Else the smallest of `PENALTIES` that is no
+    smaller than `options.refit.penalty` is taken at which at most `options.refit.soft` of the valid
+    photographs' soft copies are called fake, where `CALLED` of the photographs themselves are; is
+    there none, D2 stays as it is.
 
     Args:
         network: D1 and D2, trained on crops.
@@ -124,14 +127,13 @@ def refit(
         return float((soft @ weights + bias > threshold).mean())
 
     # Away from the crops' boundary, as far as soft photographs allow.
-    weights, bias = (one.double().cpu().numpy() for one in network.d2.boundary())
-    start = chosen = weights, float(bias)
+    start = chosen = network.boundary()
     penalty, share = None, called(*start)
-    for one in PENALTIES:
+    for one in (one for one in PENALTIES if one >= options.refit.penalty):
         found = fitted(means, labels, start, one)
         if (more := called(*found)) > options.refit.soft:
             break
         chosen, penalty, share = found, one, more
     if penalty is not None:
-        network.d2.set_boundary(*map(torch.as_tensor, chosen))
+        network.set_boundary(*chosen)
     return {"refit": {"pictures": count, "penalty": penalty, "soft": round(share, 4)}}

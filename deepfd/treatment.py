@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfd.options import Treatment
 from pipeline import cores
-from pipeline.changes import Change, blurred, enlarged, resized, sharpened
+from pipeline.changes import Change, blurred, resized, sharpened, zoomed
 from pipeline.folds import Images
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
@@ -41,7 +41,7 @@ def plan(options: Treatment, draw: np.random.Generator, photograph: bool) -> lis
     # Not drawn for where it cannot happen, so that treatments without it stay what they were.
     if photograph and options.zoom and draw.random() < options.zoom:
         part, at = draw.uniform(*PART), (draw.uniform(*PLACE), draw.uniform(*PLACE))
-        changes.append(partial(enlarged, part=part, at=at, way=pick(draw, ENLARGING)))
+        changes.append(partial(zoomed, part=part, at=at, way=pick(draw, ENLARGING)))
         if draw.random() < ALONE:
             return changes
     chance = options.soft

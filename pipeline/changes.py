@@ -46,7 +46,7 @@ def resized(
     return picture.resize(other, down).resize(picture.size, up)
 
 
-def enlarged(
+def zoomed(
     picture: Image.Image,
     draw: np.random.Generator,
     part: float,

@@ -20,6 +20,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "dct": ("benchmarks.methods.dct:Dct", "benchmarks.methods.dct:Options"),
     "srm": ("benchmarks.methods.srm:Srm", "benchmarks.methods.srm:Options"),
     "one_class": ("benchmarks.methods.one_class:OneClass", "benchmarks.methods.one_class:Options"),
+    "imagenet": ("benchmarks.methods.imagenet:ImageNet", "benchmarks.methods.imagenet:Options"),
     "colour": ("benchmarks.methods.colour:Colour", "benchmarks.methods.colour:Options"),
     "colour_rgb": ("benchmarks.methods.colour:ColourRgb", "benchmarks.methods.colour:RgbOptions"),
     "npr": ("benchmarks.methods.deepfd:DeepFD", "deepfd.options:Npr"),

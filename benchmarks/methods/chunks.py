@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from benchmarks.methods.cache import Features
+from pipeline.cache import Features
 
 CHUNK = 32  # images; their arrays stay in the processor's cache
 

@@ -22,10 +22,10 @@ from benchmarks.components import (
     residual,
 )
 from benchmarks.methods import linear
-from benchmarks.methods.cache import cached_per_image
 from benchmarks.methods.chunks import some_at_a_time
 from benchmarks.methods.cooccurrence import COLUMNS, ROWS, merged_bins, merged_shares, triples
 from benchmarks.methods.linear import Linear
+from pipeline.cache import cached_per_image
 
 PLANES = ("H", "S", "Cb", "Cr")
 LEVELS = 2 * CUT + 1

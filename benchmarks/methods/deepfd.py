@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks import workers
 from benchmarks.methods.base import Asked, Method
-from deepfd import stacked
+from deepfd import backbone, stacked
 from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.options import Npr, OnCrops, ResidualNet
 from deepfd.refit import softened
 from deepfd.treatment import treated
+from pipeline.device import default_device
 from pipeline.folds import Corpus, Images
 from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
@@ -28,7 +30,8 @@ def architecture(options: ResidualNet | Npr) -> dict[str, Any]:
         body = {"kind": "resnet", "width": options.width}
         return {"front": options.front, "body": body, "feature": "unit", "head": "linear"}
     body = {"kind": "residual", "widths": list(options.widths), "stride": options.stride}
-    return {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
+    found = {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
+    return found | ({"backbone": options.backbone} if options.backbone else {})
 
 
 def _network(train: Images, options: ResidualNet | Npr, seed: int) -> Network:
@@ -87,4 +90,8 @@ class DeepFD(Detector, Method):
                 treated(train, options.treatment, copy, finish)
         if options.refit:
             valid = corpus.images.subset(corpus.split == "valid")
-            softened(valid.subset(valid.labels == 0), options, finish)
+            soft = softened(valid.subset(valid.labels == 0), options, finish)
+            # A process that has used a GPU cannot be forked: with one, each fit finds its own.
+            if options.backbone and not workers.has_gpu():
+                for pixels in (corpus.images.pixels, soft):
+                    backbone.statistics(options.backbone, pixels, default_device())

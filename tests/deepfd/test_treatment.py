@@ -73,9 +73,9 @@ def plans(options, photograph):
 def test_parts_of_photographs_alone_are_enlarged_and_half_of_them_meet_nothing_else(planted):
     options = Treatment(soft=1.0, soft_photographs=1.0, jpeg=0.0, zoom=1.0)
     found = plans(options, photograph=True)
-    assert all("enlarged" in one[0] for one in found)
+    assert all("zoomed" in one[0] for one in found)
     assert 0.43 < np.mean([len(one) == 1 for one in found]) < 0.57
-    assert not any("enlarged" in str(one) for one in plans(options, photograph=False))
+    assert not any("zoomed" in str(one) for one in plans(options, photograph=False))
 
     fold = planted(200, strength=0)
     options = Treatment(soft=0.0, soft_photographs=0.0, jpeg=0.0, zoom=1.0)

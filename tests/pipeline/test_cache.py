@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.methods import cache
-from benchmarks.methods.cache import cached_per_image
+from pipeline import cache
+from pipeline.cache import cached_per_image
 
 
 @pytest.fixture

