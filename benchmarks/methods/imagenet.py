@@ -8,13 +8,18 @@ its own, at the same stages.)
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import PositiveFloat
 
+from benchmarks import workers
 from benchmarks.methods import linear
 from benchmarks.methods.linear import Linear
+
+if TYPE_CHECKING:
+    from pipeline.folds import Corpus
+    from pipeline.images import Jpeg
 
 
 class Options(linear.Options):
@@ -36,3 +41,12 @@ class ImageNet(Linear):
     """Logistic regression on `statistics`."""
 
     features = staticmethod(statistics)
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
+        """Read every picture before the fits: that takes both cores, and torch, before the fork."""
+        if workers.has_gpu():  # a process that has used one cannot be forked
+            return
+        train = corpus.images.subset(corpus.split == "train")
+        cls._learned_from(train, options.treatment, finish)
+        cls.features(corpus.images.pixels)

@@ -115,11 +115,13 @@ def test_a_fold_of_one_class_is_refused(folds):
         stacked.fit(asked([only], METHODS["supervised"]), METHODS["supervised"])
 
 
-def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(folds):
-    refit = {"refit": Refit(pictures=64, soft=1.0)}
+@pytest.mark.parametrize("backbone", [None, "efficientnet_lite0"])
+def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(backbone, folds):
+    refit = {"refit": Refit(pictures=64, soft=1.0), "backbone": backbone}
     options = METHODS["treated"].model_copy(update=refit)
     found = stacked.fit(asked(folds, options), options)
     assert [record["refit"]["penalty"] for _, record in found] == [PENALTIES[-1]] * 4
-    boundaries = [network.d2.boundary()[0] for network, _ in found]
+    assert all((network.beside is not None) == bool(backbone) for network, _ in found)
+    boundaries = [torch.from_numpy(network.boundary()[0]) for network, _ in found]
     assert all(not network.d2.before[2].weight[0].any() for network, _ in found)
     assert not any(torch.allclose(a, b) for i, a in enumerate(boundaries) for b in boundaries[:i])
