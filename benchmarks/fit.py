@@ -294,11 +294,13 @@ class Run:
         tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
         method = load_method(self.options.method)
         several, stack = workers.count(), workers.stack() if method.stackable else 1
-        # One that is left over by a kill is fitted as its neighbours were: on one thread.
-        if not tasks or (several < 2 and stack < 2):
+        if not tasks:
             return
-        corpus = self.corpus  # decoded before the fork, and shared by it
-        method.prepare(corpus, self.options, self.params.faces.finish)
+        # Before a fork, which then shares all of it.
+        method.prepare(self.corpus, self.options, self.params.faces.finish)
+        # One that is left over by a kill is fitted as its neighbours were: on one thread.
+        if several < 2 and stack < 2:
+            return
         function, work = self.fit, tasks
         if stack > 1:
             starts = range(0, len(tasks), stack)

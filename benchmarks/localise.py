@@ -35,6 +35,7 @@ from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, summary
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
+from deepfd.backbone import statistics_of
 from deepfd.calibrate import logits
 from deepfd.detector import Detector
 from deepfd.localise import enlarged, smoothed
@@ -80,8 +81,14 @@ class Looked:
     grad_cam: np.ndarray
 
 
-def look(detector: Detector, pixels: np.ndarray) -> Looked:
-    """Score pictures, uint8 (N, S, S, C), and say where, by both maps."""
+def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looked:
+    """Score pictures, uint8 (N, S, S, C), and say where, by both maps.
+
+    Args:
+        detector: of any seed.
+        pixels: the pictures.
+        beside: what `Detector.beside` returns of them, the same for every seed.
+    """
     network = detector.network
     head = _Head(network.d2)
     cam = LayerGradCam(head, head.cut)
@@ -91,8 +98,10 @@ def look(detector: Detector, pixels: np.ndarray) -> Looked:
         x = data.to_input(data.to_tensor(some, detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            scores_ = detector.scores(network.d2(maps), some)
-            evidence = detector.evidence_of(x, maps)
+            part = None if beside is None else beside[start : start + detector.batch]
+            numbers = None if part is None else statistics_of(part).cpu().numpy()
+            scores_ = detector.scores(network.d2(maps), numbers)
+            evidence = detector.evidence_of(maps, part)
         places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
         large = (enlarged(one.cpu().numpy(), detector.size) for one in (evidence, places[:, 0]))
         found.append((scores_, *large))
@@ -159,15 +168,21 @@ def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[s
     yield "random", np.stack([draw.random((size, size)) for draw in draws])
 
 
+def pixels_of(made: Sequence[Composite]) -> np.ndarray:
+    """Return the pictures, uint8 (N, S, S, C)."""
+    return np.stack([one.pixels for one in made])
+
+
 def rows_of(
-    detector: Detector, threshold: Threshold, made: Sequence[Composite], seed: int
-) -> pd.DataFrame:
+    detector: Detector, threshold: Threshold, made: Sequence[Composite],
+    beside: Tensor | None, seed: int,
+) -> pd.DataFrame:  # fmt: skip
     """Measure one detector on pictures: a row per picture and map, `MEASURES` and what it is.
 
     In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
     """
     masks = np.stack([one.fake if one.fake.any() else one.region for one in made])
-    looked = look(detector, np.stack([one.pixels for one in made]))
+    looked = look(detector, pixels_of(made), beside)
     about = {
         "pair": [one.pair for one in made],
         "region": [one.shape for one in made],
@@ -291,9 +306,10 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
             groups += [("", CONTROL, control), ("", UNTOUCHED, untouched)]
         fits = list(load_detectors(params, held_out))
         for name, kind, pictures in groups:
+            beside = fits[0][1].beside(pixels_of(pictures))
             table = pd.concat(
                 [
-                    rows_of(detector, threshold, pictures, params.seed).assign(fit=seed)
+                    rows_of(detector, threshold, pictures, beside, params.seed).assign(fit=seed)
                     for seed, detector, threshold in fits
                 ]
             )

@@ -4,6 +4,8 @@
 says of each generator, and of each collection of photographs against the others, how well the
 energy by band tells it apart, from luma alone and from chroma alone; how much fine structure its
 luma has; and whether its spectrum has peaks where up-sampling by two leaves them, a checkerboard.
+With `--as-trained deepfd` it looks at the pictures as the training of that method meets them, its
+treatment included.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from deepfd.options import Treatment
+from deepfd.treatment import treated
 from pipeline import manifest
-from pipeline.errors import one_line
-from pipeline.folds import MANIFESTS, sources
+from pipeline.errors import UserError, one_line
+from pipeline.folds import MANIFESTS, Images, sources
 from pipeline.gates.bands import bands, planes_of
 from pipeline.params import Params
 from pipeline.params import load as load_params
@@ -46,6 +50,39 @@ class Spectrum:
 
     features: pd.DataFrame
     power: np.ndarray
+
+
+def treatment_of(params: Params, method: str) -> Treatment:
+    """Return what the training pictures of a method meet.
+
+    Raises:
+        UserError: no such method, or one without a treatment.
+    """
+    treatment = getattr(params.methods.get(method), "treatment", None)
+    if treatment is None:
+        raise UserError(
+            f"method {method!r} is no entry of `methods` with a treatment; leave --as-trained out, "
+            "or name one"
+        )
+    return treatment
+
+
+def met(
+    rows: pd.DataFrame, pixels: np.ndarray, treatment: Treatment, params: Params, seed: int
+) -> np.ndarray:
+    """Return pictures as a training meets them: `treatment.share` of them treated.
+
+    Args:
+        rows: of their manifest.
+        pixels: uint8 (N, S, S, C).
+        treatment: of the method.
+        params: the checked params.yaml.
+        seed: of which are treated.
+    """
+    about = (rows[name].to_numpy() for name in ("label", "generator", "image_id"))
+    changed = treated(Images(pixels, *about), treatment, 0, params.faces.finish)
+    meets = np.random.default_rng(seed).random(len(pixels)) < treatment.share
+    return np.where(meets[:, None, None, None], changed, pixels)
 
 
 def measure(pixels: Iterable[np.ndarray]) -> Spectrum:
@@ -170,16 +207,20 @@ def markdown(table: pd.DataFrame) -> str:
 @one_line
 def main(argv: list[str] | None = None) -> None:
     """Print the table."""
-    argparse.ArgumentParser(prog="python -m benchmarks.spectra", description=__doc__).parse_args(
-        argv
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spectra", description=__doc__)
+    parser.add_argument("--as-trained", metavar="METHOD", help="an entry of `methods`")
+    args = parser.parse_args(argv)
     params = load_params()
+    treatment = treatment_of(params, args.as_trained) if args.as_trained else None
     spectra = {}
     for name, folder in sources(params).items():
         frame = manifest.read(MANIFESTS / folder)
         draw = seed_for(params.seed, "spectra", name) % 2**32
         chosen = frame.sample(min(len(frame), IMAGES), random_state=draw)
-        spectra[name] = measure(manifest.pixels(chosen))
+        pixels = np.stack(list(manifest.pixels(chosen)))
+        if treatment:
+            pixels = met(chosen, pixels, treatment, params, draw)
+        spectra[name] = measure(pixels)
     print(markdown(compare(spectra, params)))
 
 

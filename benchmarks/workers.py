@@ -16,13 +16,13 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from pipeline import cores
+from pipeline.device import has_gpu
 from pipeline.errors import UserError
 
 WORKERS = "DEEPFD_WORKERS"
@@ -55,11 +55,6 @@ def stack() -> int:
             "(`accelerate launch`); expected one of the two: unset one"
         )
     return wanted
-
-
-def has_gpu() -> bool:
-    """Say whether there is an NVIDIA GPU, without asking torch: asked, it may not be forked."""
-    return Path("/proc/driver/nvidia/version").exists()
 
 
 def count() -> int:

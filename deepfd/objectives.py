@@ -17,6 +17,7 @@ from deepfd import data, losses, parallel
 from deepfd.detector import Network
 from deepfd.options import Faithful, OnCrops, Treatment
 from deepfd.treatment import treated
+from pipeline.device import default_device, has_gpu
 from pipeline.folds import Images
 from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
@@ -46,13 +47,58 @@ class Pool:
         self.copies = 1 + len(changed)
         self._rows = pd.Index(images.ids)
 
+    @classmethod
+    def of(
+        cls, images: Images, treatment: Treatment | None, device: torch.device,
+        finish: Jpeg | None = None,
+    ) -> Pool:  # fmt: skip
+        """Return a pool that has these pictures: the one made `ahead` if it does, else a new one.
+
+        The arguments are those of the class.
+        """
+        made = _ahead.get((treatment, device, finish))
+        return made if made and made.has(images) else cls(images, treatment, device, finish)
+
+    @classmethod
+    def ahead(cls, images: Images, treatment: Treatment | None, finish: Jpeg | None) -> Pool | None:
+        """Make the pool of all pictures of a run, which its fits then share, forked ones too.
+
+        Where there is a GPU each makes its own, of copies that are made here: a process that has
+        used one cannot be forked.
+        """
+        if has_gpu():
+            for number in range(treatment.variants if treatment else 0):
+                treated(images, treatment, number, finish)
+            return None
+        device = default_device()
+        _ahead.clear()
+        _ahead[treatment, device, finish] = cls(images, treatment, device, finish)
+        return _ahead[treatment, device, finish]
+
     def __len__(self) -> int:
         """Return N."""
         return len(self._rows)
 
+    def has(self, images: Images) -> bool:
+        """Say whether these very pictures are in it."""
+        rows = self.rows(images)
+        if not (rows >= 0).all():
+            return False
+        device = self.pixels.device
+        return torch.equal(self.pixels[rows.to(device)], data.to_tensor(images.pixels, device))
+
+    def copy(self, number: int) -> np.ndarray:
+        """Return one copy of every picture, uint8 (N, S, S, C); 0: the pictures as they are."""
+        part = self.pixels[number * len(self) : (number + 1) * len(self)]
+        return part.permute(0, 2, 3, 1).cpu().numpy()
+
     def rows(self, images: Images) -> Tensor:
-        """Return int64 (n,), in which of the N rows each of some of the pictures lies."""
+        """Return int64 (n,), in which of the N rows each of some of the pictures lies, or -1."""
         return torch.from_numpy(self._rows.get_indexer(images.ids))
+
+
+# What `Pool.ahead` made, by what it was made with.
+_ahead: dict[tuple[Treatment | None, torch.device, Jpeg | None], Pool] = {}
 
 
 @dataclass(frozen=True)
@@ -82,7 +128,8 @@ class CropBatches:
         if options.treatment:
             # Copy 0 is the picture as it is; a treated one comes with the probability `share`.
             stream = data.generator(seed_for(seed, "copies"))
-            chosen = torch.randint(1, pool.copies, (steps, batch), generator=stream)
+            copies = options.treatment.variants
+            chosen = torch.randint(1, 1 + copies, (steps, batch), generator=stream)
             meets = torch.rand(steps, batch, generator=stream) < options.treatment.share
             where = where + chosen * meets * len(pool)
         labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64))[positions]
@@ -124,7 +171,7 @@ class CropLoss:
         finish: Jpeg | None = None, pool: Pool | None = None,
     ) -> None:  # fmt: skip
         self.options = options
-        pool = pool or Pool(train, options.treatment, device, finish)
+        pool = pool or Pool.of(train, options.treatment, device, finish)
         self.batches = CropBatches.drawn(train, options, seed, pool)
 
     def of(self, logits: Tensor, features: Tensor, labels: Tensor) -> Tensor:

@@ -112,7 +112,9 @@ def refit(
     side, count = pool.pixels.shape[-1], options.refit.pictures
     drawing = options.model_copy(update={"steps": 1, "batch": count, "crop": side})
     if options.treatment:
-        treatment = options.treatment.model_copy(update={"share": options.refit.share})
+        # Of the first treated copies alone, which are read once for all fits (`backbone.ahead`).
+        update = {"share": options.refit.share, "variants": 1}
+        treatment = options.treatment.model_copy(update=update)
         drawing = drawing.model_copy(update={"treatment": treatment})
     batch = CropBatches.drawn(train, drawing, seed_for(seed, "refit"), pool)
     pixels = pool.pixels[batch.where[0].to(pool.pixels.device)].permute(0, 2, 3, 1).cpu().numpy()

@@ -103,7 +103,7 @@ def fit(
         train.check(fold.train, fold.valid)
     device = default_device()
     with train.deterministic():
-        pool = Pool(union([fold.train for fold in folds]), options.treatment, device, finish)
+        pool = Pool.of(union([fold.train for fold in folds]), options.treatment, device, finish)
         goals = [
             CropLoss(one.fold.train, options, one.seed, device, finish, pool) for one in trainings
         ]

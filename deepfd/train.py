@@ -110,7 +110,7 @@ def crops_plan(
 
     Where `options.refit` asks for it D2 is then fitted anew (`deepfd.refit`).
     """
-    pool = functools.cache(lambda: Pool(train, options.treatment, device, finish))
+    pool = functools.cache(lambda: Pool.of(train, options.treatment, device, finish))
     return Plan(
         network,
         lambda: CropLoss(train, options, seed, device, finish, pool()),

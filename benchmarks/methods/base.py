@@ -36,7 +36,10 @@ class Method(Protocol):
 
     @classmethod
     def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
-        """Make what is the same in all folds before they are fitted side by side; here nothing."""
+        """Make what is the same in all folds, before any is fitted; here nothing.
+
+        It must not use a GPU: a process that has used one cannot be forked (`pipeline.device`).
+        """
 
     @classmethod
     def fit(

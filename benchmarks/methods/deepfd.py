@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import workers
 from benchmarks.methods.base import Asked, Method
 from deepfd import backbone, stacked
 from deepfd import train as training
 from deepfd.detector import Detector, Network
+from deepfd.objectives import Pool
 from deepfd.options import Npr, OnCrops, ResidualNet
 from deepfd.refit import softened
-from deepfd.treatment import treated
-from pipeline.device import default_device
 from pipeline.folds import Corpus, Images
 from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
@@ -83,15 +81,12 @@ class DeepFD(Detector, Method):
 
     @classmethod
     def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:
-        """Make what is the same in all folds, before they are fitted: the treated copies."""
-        if options.treatment:
-            train = corpus.images.subset(corpus.split == "train")
-            for copy in range(options.treatment.variants):
-                treated(train, options.treatment, copy, finish)
+        """Make what is the same in all folds, before they are fitted."""
+        train = corpus.images.subset(corpus.split == "train")
+        pool = Pool.ahead(train, options.treatment, finish)
         if options.refit:
             valid = corpus.images.subset(corpus.split == "valid")
             soft = softened(valid.subset(valid.labels == 0), options, finish)
-            # A process that has used a GPU cannot be forked: with one, each fit finds its own.
-            if options.backbone and not workers.has_gpu():
-                for pixels in (corpus.images.pixels, soft):
-                    backbone.statistics(options.backbone, pixels, default_device())
+            if options.backbone:
+                copies = [pool.copy(1)] if pool and options.treatment else []
+                backbone.ahead(options.backbone, corpus.images.pixels, soft, *copies)

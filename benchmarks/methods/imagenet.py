@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import PositiveFloat
 
-from benchmarks import workers
 from benchmarks.methods import linear
 from benchmarks.methods.linear import Linear
 
 if TYPE_CHECKING:
     from pipeline.folds import Corpus
     from pipeline.images import Jpeg
+
+
+BACKBONE: Literal["efficientnet_lite0"] = "efficientnet_lite0"
 
 
 class Options(linear.Options):
@@ -34,7 +36,7 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     from deepfd import backbone
     from pipeline.device import default_device
 
-    return backbone.statistics("efficientnet_lite0", pixels, default_device()).astype(np.float64)
+    return backbone.statistics(BACKBONE, pixels, default_device()).astype(np.float64)
 
 
 class ImageNet(Linear):
@@ -45,8 +47,10 @@ class ImageNet(Linear):
     @classmethod
     def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
         """Read every picture before the fits: that takes both cores, and torch, before the fork."""
-        if workers.has_gpu():  # a process that has used one cannot be forked
-            return
-        train = corpus.images.subset(corpus.split == "train")
-        cls._learned_from(train, options.treatment, finish)
-        cls.features(corpus.images.pixels)
+        from deepfd import backbone
+        from deepfd.treatment import treated
+
+        train, treatment = corpus.images.subset(corpus.split == "train"), options.treatment
+        copies = range(treatment.variants if treatment else 0)
+        changed = (treated(train, treatment, copy, finish) for copy in copies)
+        backbone.ahead(BACKBONE, corpus.images.pixels, *changed)

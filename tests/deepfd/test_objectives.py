@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.methods.deepfd import architecture
-from deepfd import losses
+from deepfd import losses, objectives
 from deepfd.detector import Network
 from deepfd.objectives import CropBatches, CropLoss, Pool
 from deepfd.options import DeepFD, Treatment
 from deepfd.treatment import treated
+from pipeline.images import Jpeg
 
 pytestmark = pytest.mark.numbers
 
@@ -64,6 +67,37 @@ def test_a_training_draws_the_same_from_a_pool_of_its_own_and_from_one_of_many(p
     for step in range(options.steps):
         for one, other in zip(alone.of(step), among.of(step), strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.fixture
+def nothing_ahead(monkeypatch):
+    monkeypatch.setattr(objectives, "_ahead", {})
+
+
+@pytest.mark.usefixtures("nothing_ahead")
+def test_fits_share_the_pool_that_was_made_ahead_if_it_has_their_very_pictures(planted):
+    fold, treatment = planted(40), Treatment(variants=2)
+    assert Pool.of(fold, treatment, CPU) is not Pool.of(fold, treatment, CPU)
+    ahead = Pool.ahead(fold, treatment, None)
+    mine = fold.subset(np.r_[5:25, 30:38])
+    assert Pool.of(mine, treatment, CPU) is ahead
+    np.testing.assert_array_equal(ahead.copy(2), treated(fold, treatment, 1))
+    # Another treatment, finish or picture, or the same ids with other pixels.
+    assert Pool.of(mine, Treatment(variants=1), CPU) is not ahead
+    assert Pool.of(mine, treatment, CPU, Jpeg(90)) is not ahead
+    others = replace(mine, ids=np.array([f"other-{one}" for one in mine.ids]))
+    assert len(Pool.of(others, treatment, CPU)) == len(mine)
+    changed = replace(mine, pixels=255 - mine.pixels)
+    np.testing.assert_array_equal(Pool.of(changed, treatment, CPU).copy(0), changed.pixels)
+
+
+@pytest.mark.usefixtures("nothing_ahead")
+def test_with_a_gpu_no_pool_is_made_before_the_fork_but_the_copies_are(planted, monkeypatch):
+    monkeypatch.setattr(objectives, "has_gpu", lambda: True)
+    made = []
+    monkeypatch.setattr(objectives, "treated", lambda *given: made.append(given[2]))
+    assert Pool.ahead(planted(8), Treatment(variants=3), None) is None
+    assert made == [0, 1, 2]
 
 
 def test_batches_side_by_side_are_those_of_each(planted):
