@@ -207,6 +207,7 @@ class Run:
         self.params, self.name = params, name
         self.seeds = seeds_of(params, name)
         self.options = params.methods[name]
+        load_method(self.options.method).keep()
         self.base = {
             "method": name,
             # A seed more fits no finished one again.
@@ -294,12 +295,11 @@ class Run:
         tasks = [(held_out, seed) for held_out in held_outs for seed in self.missing(held_out)]
         method = load_method(self.options.method)
         several, stack = workers.count(), workers.stack() if method.stackable else 1
-        if not tasks:
-            return
-        # Before a fork, which then shares all of it.
-        method.prepare(self.corpus, self.options, self.params.faces.finish)
+        # Before a fork, which then shares it. (Of processes that fit together each reads its own.)
+        if len(tasks) > 1 and "WORLD_SIZE" not in os.environ:
+            method.prepare(self.corpus, self.options, self.params.faces.finish)
         # One that is left over by a kill is fitted as its neighbours were: on one thread.
-        if several < 2 and stack < 2:
+        if not tasks or (several < 2 and stack < 2):
             return
         function, work = self.fit, tasks
         if stack > 1:

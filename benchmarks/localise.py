@@ -87,7 +87,7 @@ def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looke
     Args:
         detector: of any seed.
         pixels: the pictures.
-        beside: what `Detector.beside` returns of them, the same for every seed.
+        beside: what `Detector.beside` returns of them, for any seed that reads the backbone.
     """
     network = detector.network
     head = _Head(network.d2)
@@ -98,7 +98,8 @@ def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looke
         x = data.to_input(data.to_tensor(some, detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            part = None if beside is None else beside[start : start + detector.batch]
+            own = beside if detector.backbone else None
+            part = None if own is None else own[start : start + detector.batch]
             numbers = None if part is None else statistics_of(part).cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, part)
@@ -305,8 +306,10 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         if control:
             groups += [("", CONTROL, control), ("", UNTOUCHED, untouched)]
         fits = list(load_detectors(params, held_out))
+        # A seed whose refit left D2 as it was does not read the backbone; another may.
+        reader = next((detector for _, detector, _ in fits if detector.backbone), None)
         for name, kind, pictures in groups:
-            beside = fits[0][1].beside(pixels_of(pictures))
+            beside = None if reader is None else reader.beside(pixels_of(pictures))
             table = pd.concat(
                 [
                     rows_of(detector, threshold, pictures, beside, params.seed).assign(fit=seed)

@@ -22,7 +22,6 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from pipeline import cores
-from pipeline.device import has_gpu
 from pipeline.errors import UserError
 
 WORKERS = "DEEPFD_WORKERS"
@@ -70,7 +69,7 @@ def count() -> int:
         return wanted
     if "WORLD_SIZE" in os.environ:  # the processes of `accelerate launch` fit together
         return 1
-    if has_gpu():
+    if cores.has_gpu():
         return 1
     return cores.available()
 

@@ -24,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepfd import data
 from pipeline.cache import Features, cached_per_image
-from pipeline.device import default_device, has_gpu
+from pipeline.cores import has_gpu
 from pipeline.errors import UserError
 
 BackboneName = Literal["efficientnet_lite0"]
@@ -137,29 +137,27 @@ def load(name: BackboneName, device: torch.device) -> Backbone:
 
 @torch.inference_mode()
 def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Return what the network makes of uint8 (N, S, S, 1 or 3): float32 (N, C, s, s), on `device`.
-
-    The arithmetic of a picture is the same whichever are read with it.
-    """
+    """Return `Backbone`'s maps of uint8 (N, S, S, 1 or 3): float32 (N, C, s, s), on `device`."""
     size = BATCH if device.type == "cpu" else BATCH_GPU
-    network, found = load(name, device), []
-    for start in range(0, len(pixels), size):
-        places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
-        x = data.to_input(data.to_tensor(pixels[places], device))
-        found.append(network(x)[: len(pixels) - start])
+    parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+    network = load(name, device)
+    found = [network(data.to_input(data.to_tensor(part, device))) for part in parts]
     return torch.cat(found) if found else torch.empty(0, sum(STAGES), 1, 1, device=device)
 
 
+@torch.inference_mode()
 def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
-    """Read pictures, a few hundred at a time, so that few maps lie in memory."""
+    """Read pictures; the arithmetic of one is the same whichever are read with it."""
+    size = BATCH if device.type == "cpu" else BATCH_GPU
     rows = [np.empty((0, Backbone.outputs), np.float32)]
-    for start in range(0, len(pixels), BATCH_GPU):
-        maps = maps_of(name, pixels[start : start + BATCH_GPU], device)
-        rows.append(statistics_of(maps).cpu().numpy())
+    for start in range(0, len(pixels), size):
+        places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
+        found = statistics_of(maps_of(name, pixels[places], device))
+        rows.append(found[: len(pixels) - start].cpu().numpy())
     return np.concatenate(rows)
 
 
-_keeping = False  # whether what is read of a picture is kept (`ahead`)
+_keeping = False  # whether what is read of a picture is kept (`keep`)
 
 
 @cache
@@ -172,18 +170,23 @@ def statistics(name: BackboneName, pixels: np.ndarray, device: torch.device) -> 
     return _keeper(name, device)(pixels) if _keeping else _read(name, pixels, device)
 
 
-def ahead(name: BackboneName, *several: np.ndarray) -> None:
-    """Read pictures before the fits of a run, and keep what is read from now on.
+def keep() -> None:
+    """Keep what is read of a picture from now on: it is the same in every fold and seed."""
+    global _keeping
+    _keeping = True
 
-    It is the same in every fold and seed. Where there is a GPU they are read when they are needed:
-    a process that has used one cannot be forked.
+
+def ahead(name: BackboneName, *several: np.ndarray) -> None:
+    """Read pictures before fits are forked, and keep what is read.
+
+    Where there is a GPU they are read when they are needed: a process that has used one cannot be
+    forked. So it is not asked for either.
 
     Args:
         name: the network.
         several: pictures, uint8 (N, S, S, 1 or 3) each.
     """
-    global _keeping
-    _keeping = True
+    keep()
     if not has_gpu():
         for pixels in several:
-            statistics(name, pixels, default_device())
+            statistics(name, pixels, torch.device("cpu"))

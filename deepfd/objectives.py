@@ -16,8 +16,8 @@ from torch import Tensor
 from deepfd import data, losses, parallel
 from deepfd.detector import Network
 from deepfd.options import Faithful, OnCrops, Treatment
-from deepfd.treatment import treated
-from pipeline.device import default_device, has_gpu
+from deepfd.treatment import forget, treated
+from pipeline.cores import has_gpu
 from pipeline.folds import Images
 from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
@@ -63,17 +63,18 @@ class Pool:
     def ahead(cls, images: Images, treatment: Treatment | None, finish: Jpeg | None) -> Pool | None:
         """Make the pool of all pictures of a run, which its fits then share, forked ones too.
 
-        Where there is a GPU each makes its own, of copies that are made here: a process that has
-        used one cannot be forked.
+        Where there is a GPU, which a process that is to be forked may not ask for, each makes its
+        own, of copies that are made here.
         """
         if has_gpu():
             for number in range(treatment.variants if treatment else 0):
                 treated(images, treatment, number, finish)
             return None
-        device = default_device()
+        made = cls(images, treatment, torch.device("cpu"), finish)
+        forget()  # the copies lie in the pool now
         _ahead.clear()
-        _ahead[treatment, device, finish] = cls(images, treatment, device, finish)
-        return _ahead[treatment, device, finish]
+        _ahead[treatment, made.pixels.device, finish] = made
+        return made
 
     def __len__(self) -> int:
         """Return N."""
@@ -163,7 +164,7 @@ class CropLoss:
         seed: of every draw.
         device: where the training runs.
         finish: the last step to pixels of every picture.
-        pool: where pictures of several trainings lie, `train` among them; of its own if None.
+        pool: where pictures of several trainings lie, `train` among them; `Pool.of` if None.
     """
 
     def __init__(

@@ -93,3 +93,8 @@ def treated(
         found = pool.map(one, new, chunksize=64)
         _made.update(zip((keys[place] for place in new), found, strict=True))
     return np.stack([_made[key] for key in keys]) if keys else images.pixels.copy()
+
+
+def forget() -> None:
+    """Let go of the copies that were made: what still needs one makes it again."""
+    _made.clear()

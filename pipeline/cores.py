@@ -1,8 +1,9 @@
-"""How many processor cores there are to use."""
+"""How many processor cores there are to use, and whether there is a GPU."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def available() -> int:
@@ -10,3 +11,8 @@ def available() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Say whether there is an NVIDIA GPU, without asking torch: asked, it may not be forked."""
+    return Path("/proc/driver/nvidia/version").exists()

@@ -35,10 +35,14 @@ class Method(Protocol):
     stackable: ClassVar[bool] = False
 
     @classmethod
-    def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
-        """Make what is the same in all folds, before any is fitted; here nothing.
+    def keep(cls) -> None:
+        """Keep from now on what is the same of an image in all folds and seeds; here nothing."""
 
-        It must not use a GPU: a process that has used one cannot be forked (`pipeline.device`).
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
+        """Make what is the same in all folds, before several are fitted; here nothing.
+
+        It must not use a GPU: a process that has used one cannot be forked.
         """
 
     @classmethod

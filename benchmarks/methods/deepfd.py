@@ -80,6 +80,11 @@ class DeepFD(Detector, Method):
         ]
 
     @classmethod
+    def keep(cls) -> None:
+        """Keep what the backbone says of a picture."""
+        backbone.keep()
+
+    @classmethod
     def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:
         """Make what is the same in all folds, before they are fitted."""
         train = corpus.images.subset(corpus.split == "train")

@@ -45,8 +45,15 @@ class ImageNet(Linear):
     features = staticmethod(statistics)
 
     @classmethod
+    def keep(cls) -> None:
+        """Keep what the network says of a picture."""
+        from deepfd import backbone
+
+        backbone.keep()
+
+    @classmethod
     def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
-        """Read every picture before the fits: that takes both cores, and torch, before the fork."""
+        """Read every picture before the fits, by all cores; with a GPU each fit reads its own."""
         from deepfd import backbone
         from deepfd.treatment import treated
 

@@ -108,6 +108,30 @@ def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(chann
     np.testing.assert_allclose(looked.grad_cam[:3], expected.numpy(), atol=1e-5)
 
 
+def test_a_seed_that_does_not_read_the_backbone_hides_it_from_no_other(fitted, monkeypatch):
+    body = {"kind": "residual", "widths": [8], "stride": 1}
+    found = []
+    for seed in (0, 1):
+        network = Network(1, 32, body=body, seed=0, backbone="efficientnet_lite0")
+        weights, bias = network.boundary()
+        draw = np.random.default_rng(0).normal(size=len(weights)) * 0.1
+        network.set_boundary(draw * (np.arange(len(draw)) < (8 if seed == 0 else 1e9)), bias)
+        found.append((seed, Detector(network), localise.Threshold(0.5)))
+    assert [detector.backbone for _, detector, _ in found] == [None, "efficientnet_lite0"]
+    monkeypatch.setattr(localise, "load_detectors", lambda params, held_out: iter(found))
+    looks, look = [], localise.look
+
+    def looked(detector, pixels, beside):
+        looks.append((look(detector, pixels, beside).scores, detector.score(pixels)))
+        return look(detector, pixels, beside)
+
+    monkeypatch.setattr(localise, "look", looked)
+    localise.study(fitted, ["a"])
+    assert looks and not np.allclose(looks[0][0], looks[1][0])
+    for scores, expected in looks:
+        np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
 def test_the_planted_part_is_found_and_the_seam_alone_is_not(fitted, monkeypatch, capsys):
     table = localise.study(fitted, ["none", "a"])
     whole = table[(table["region"] == "all") & (table["seam"] == "all")]

@@ -9,11 +9,13 @@ from pydantic import ValidationError
 
 from benchmarks.methods.deepfd import DeepFD as Method
 from benchmarks.methods.deepfd import architecture
-from deepfd import backbone
+from benchmarks.methods.imagenet import ImageNet, Options
+from deepfd import backbone, objectives
 from deepfd.backbone import Backbone
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Plain, Refit, Treatment
 from pipeline.errors import UserError
+from pipeline.folds import Corpus
 
 CPU = torch.device("cpu")
 OPTIONS = DeepFD(
@@ -52,6 +54,12 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
     np.testing.assert_allclose(np.delete(found, of_mean, axis=1), spreads, atol=2e-4)
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr(backbone, "_keeping", False)
+    backbone._keeper.cache_clear()
+
+
 def test_what_is_read_of_a_picture_depends_on_no_other():
     several = pixels(20)
     found = backbone.statistics("efficientnet_lite0", several, CPU)
@@ -69,8 +77,7 @@ def test_grey_is_read_as_three_equal_channels():
 
 
 def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
-    monkeypatch.setattr(backbone, "_keeping", False)
-    backbone._keeper.cache_clear()
+    monkeypatch.setattr(backbone, "has_gpu", lambda: False)
     read, several, asked = backbone._read, pixels(6), []
 
     def counted(name, uint8, device):
@@ -88,11 +95,30 @@ def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
 
 
 def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
-    monkeypatch.setattr(backbone, "_keeping", False)
     monkeypatch.setattr(backbone, "has_gpu", lambda: True)
     monkeypatch.setattr(backbone, "statistics", lambda *given: pytest.fail("read"))
     backbone.ahead("efficientnet_lite0", pixels(2))
     assert backbone._keeping
+
+
+@pytest.mark.parametrize("method", [Method, ImageNet])
+def test_what_fits_and_scores_need_is_read_before_the_first(method, planted, monkeypatch):
+    for module in (backbone, objectives):
+        monkeypatch.setattr(module, "has_gpu", lambda: False)
+    monkeypatch.setattr(objectives, "_ahead", {})
+    treatment = Treatment(variants=2, soft_photographs=1.0)
+    options = OPTIONS.model_copy(update={"treatment": treatment})
+    if method is ImageNet:
+        options = Options(method="imagenet", treatment=treatment)
+    images = planted(120, channels=3)
+    split = np.repeat(["train", "valid", "test"], 40)
+    corpus = Corpus(None, images, split, {})
+    method.prepare(corpus, options, None)
+    monkeypatch.setattr(backbone, "_read", lambda name, some, device: pytest.fail(f"{len(some)}"))
+    train, valid, test = (images.subset(split == one) for one in ("train", "valid", "test"))
+    model = method.fit(train, valid, options, seed=0)
+    model.score(valid.pixels)
+    model.score(test.pixels)
 
 
 @pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", backbone.PACKAGE])

@@ -72,6 +72,7 @@ def test_a_training_draws_the_same_from_a_pool_of_its_own_and_from_one_of_many(p
 @pytest.fixture
 def nothing_ahead(monkeypatch):
     monkeypatch.setattr(objectives, "_ahead", {})
+    monkeypatch.setattr(objectives, "has_gpu", lambda: False)
 
 
 @pytest.mark.usefixtures("nothing_ahead")

@@ -47,6 +47,24 @@ def again(network, images, **others):
     return refit(network, train, valid, options, 0, pool, None)
 
 
+def test_treated_pictures_are_the_first_copies(trained, images, monkeypatch):
+    train, valid = images
+    treatment = OPTIONS.treatment.model_copy(update={"variants": 3})
+    options = OPTIONS.model_copy(update={"treatment": treatment, "refit": Refit(pictures=64)})
+    pool = Pool(train, treatment, torch.device("cpu"))
+    for number in range(4):
+        pool.pixels[number * len(pool) : (number + 1) * len(pool)] = 10 * number
+    shown, pooled = [], Detector.pooled
+
+    def seen(detector, pixels):
+        shown.append(np.unique(pixels[:, 0, 0]).tolist())
+        return pooled(detector, pixels)
+
+    monkeypatch.setattr(Detector, "pooled", seen)
+    refit(trained().network, train, valid, options, 0, pool, None)
+    assert shown[0] == [0, 10]  # as they are, and treated for the first time
+
+
 def test_the_boundary_is_what_d2_says_of_a_pictures_means():
     network = Network(1, 32, **architecture(OPTIONS), seed=0)
     weights, bias = 0.05 * torch.randn(8, generator=torch.Generator().manual_seed(0)), 0.3
