@@ -90,6 +90,8 @@ def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looke
         beside: what `Detector.beside` returns of them, for any seed that reads the backbone.
     """
     network = detector.network
+    if detector.backbone is None:
+        beside = None
     head = _Head(network.d2)
     cam = LayerGradCam(head, head.cut)
     found: list[tuple[np.ndarray, ...]] = []
@@ -98,8 +100,7 @@ def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looke
         x = data.to_input(data.to_tensor(some, detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            own = beside if detector.backbone else None
-            part = None if own is None else own[start : start + detector.batch]
+            part = None if beside is None else beside[start : start + detector.batch]
             numbers = None if part is None else statistics_of(part).cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, part)
