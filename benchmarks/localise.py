@@ -35,7 +35,7 @@ from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, summary
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
 from deepfd import data, faces
-from deepfd.backbone import statistics_of
+from deepfd.backbone import Maps, statistics_of
 from deepfd.calibrate import logits
 from deepfd.detector import Detector
 from deepfd.localise import enlarged, smoothed
@@ -81,7 +81,7 @@ class Looked:
     grad_cam: np.ndarray
 
 
-def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looked:
+def look(detector: Detector, pixels: np.ndarray, beside: Maps | None) -> Looked:
     """Score pictures, uint8 (N, S, S, C), and say where, by both maps.
 
     Args:
@@ -100,7 +100,7 @@ def look(detector: Detector, pixels: np.ndarray, beside: Tensor | None) -> Looke
         x = data.to_input(data.to_tensor(some, detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            part = None if beside is None else beside[start : start + detector.batch]
+            part = beside and tuple(one[start : start + detector.batch] for one in beside)
             numbers = None if part is None else statistics_of(part).cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, part)
@@ -177,7 +177,7 @@ def pixels_of(made: Sequence[Composite]) -> np.ndarray:
 
 def rows_of(
     detector: Detector, threshold: Threshold, made: Sequence[Composite],
-    beside: Tensor | None, seed: int,
+    beside: Maps | None, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure one detector on pictures: a row per picture and map, `MEASURES` and what it is.
 

@@ -3,7 +3,8 @@
 A soft fake has next to no residual. Its shapes and surfaces are still unlike a photograph's, and
 what a network reads of them that was trained to name things in photographs, never to tell fakes,
 carries over to generators not seen (Ojha, Li and Lee 2023, arXiv 2302.10174). D2 reads the mean and
-the spread of such maps over all places, beside the means of D1's.
+the spread of such maps over all places, beside the means of D1's: of the picture as it is and of it
+enlarged, since the network was trained on pictures of 224 pixels.
 
 The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946), trained on ImageNet; code and
 weights are two packages (Apache 2.0). Nothing of it is trained here, saved with a model or shipped.
@@ -36,8 +37,14 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STAGES = (80, 112)
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
-# Pictures at a time.
+# How much the picture is enlarged each time it is read.
+ENLARGED = (1, 3)
+# Pictures at a time; on a CPU fewer of those enlarged, whose maps then lie in a core's cache.
 BATCH, BATCH_GPU = 16, 512
+SMALL = {1: BATCH, 3: 4}
+
+# Maps of N pictures, float32 (N, sum(STAGES), s, s), one for each of `ENLARGED`.
+Maps = tuple[Tensor, ...]
 
 
 class Backbone(nn.Module):
@@ -47,8 +54,8 @@ class Backbone(nn.Module):
         UserError: the weights are missing or not those that are expected.
     """
 
-    # A mean and a spread of each channel.
-    outputs = 2 * sum(STAGES)
+    # A mean and a spread of each channel, each time the picture is read.
+    outputs = 2 * sum(STAGES) * len(ENLARGED)
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,11 +90,21 @@ class Backbone(nn.Module):
             self.blocks.append(block)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `STAGES`, float32 (N, C, s, s)."""
-        x = ((x.float() + 1) * 127.5 - CENTRE) / SCALE
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        x, found = F.relu6(self.stem(x)), {}
+    def forward(self, x: Tensor) -> Maps:
+        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `STAGES` at each size."""
+        x = x.float().expand(-1, 3, -1, -1)
+        found = []
+        for factor in ENLARGED:
+            size = len(x) if x.is_cuda else SMALL[factor]
+            found.append(torch.cat([self._maps(part, factor) for part in x.split(size)]))
+        return tuple(found)
+
+    def _maps(self, x: Tensor, factor: int) -> Tensor:
+        if factor > 1:
+            side = factor * x.shape[-1]
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+        x = ((x + 1) * 127.5 - CENTRE) / SCALE
+        x, found = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last))), {}
         for block in self.blocks:
             x = block(x)
             found[x.shape[1]] = x  # the last of its stage stays
@@ -101,23 +118,33 @@ def _install(package: str) -> str:
     )
 
 
-def statistics_of(maps: Tensor) -> Tensor:
-    """Map the maps of `Backbone`, (N, C, s, s), to `Backbone.outputs` numbers, float32 (N, K).
+def statistics_of(maps: Maps) -> Tensor:
+    """Map the maps of `Backbone` to `Backbone.outputs` numbers, float32 (N, K).
 
-    Of each stage the mean of every channel over all places, then the spread of every channel.
+    Of each size and stage the mean of every channel over all places, then the spread of each.
     """
-    variance, mean = torch.var_mean(maps, (2, 3), correction=0)
-    parts = zip(mean.split(STAGES, 1), variance.sqrt().split(STAGES, 1), strict=True)
-    return torch.cat([one for stage in parts for one in stage], dim=1)
+    parts = []
+    for one in maps:
+        variance, mean = torch.var_mean(one, (2, 3), correction=0)
+        stages = zip(mean.split(STAGES, 1), variance.sqrt().split(STAGES, 1), strict=True)
+        parts += [part for stage in stages for part in stage]
+    return torch.cat(parts, dim=1)
 
 
-def places_of(maps: Tensor, weights: Tensor, side: int) -> Tensor:
+def places_of(maps: Maps, weights: Tensor, side: int) -> Tensor:
     """Say of each place what it adds to `statistics_of(maps) @ weights`, float32 (N, side, side).
 
     The mean over all places is that sum: a mean is one of places already, and a spread is the mean
     of (value - mean)^2 / spread.
     """
-    stages = weights.float().split([2 * channels for channels in STAGES])
+    each = weights.float().chunk(len(maps))
+    return torch.stack(
+        [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
+    ).sum(0)
+
+
+def _places(maps: Tensor, weights: Tensor, side: int) -> Tensor:
+    stages = weights.split([2 * channels for channels in STAGES])
     halves = zip(*(stage.chunk(2) for stage in stages), strict=True)
     of_mean, of_spread = (torch.cat(half) for half in halves)
     variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
@@ -136,13 +163,13 @@ def load(name: BackboneName, device: torch.device) -> Backbone:
 
 
 @torch.inference_mode()
-def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Return `Backbone`'s maps of uint8 (N, S, S, 1 or 3): float32 (N, C, s, s), on `device`."""
+def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Maps:
+    """Return `Backbone`'s maps of uint8 (N, S, S, 1 or 3), N at least 1, on `device`."""
     size = BATCH if device.type == "cpu" else BATCH_GPU
     parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
     network = load(name, device)
     found = [network(data.to_input(data.to_tensor(part, device))) for part in parts]
-    return torch.cat(found) if found else torch.empty(0, sum(STAGES), 1, 1, device=device)
+    return tuple(torch.cat(several) for several in zip(*found, strict=True))
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfd import backbone, data
-from deepfd.backbone import Backbone, BackboneName
+from deepfd.backbone import Backbone, BackboneName, Maps
 from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
@@ -243,15 +243,15 @@ class Detector:
             maps.append(self.evidence_of(self.network.d1.maps(x), beside).cpu().numpy())
         return np.concatenate(maps)
 
-    def beside(self, pixels: np.ndarray) -> Tensor | None:
-        """Return the backbone's maps of uint8 pixels, (N, K, s, s); None where it has no part.
+    def beside(self, pixels: np.ndarray) -> Maps | None:
+        """Return the backbone's maps of uint8 pixels, N at least 1; None where it has no part.
 
         They are the same for every detector with the same backbone.
         """
         name = self.backbone
         return None if name is None else backbone.maps_of(name, pixels, self.device)
 
-    def evidence_of(self, maps: Tensor, beside: Tensor | None) -> Tensor:
+    def evidence_of(self, maps: Tensor, beside: Maps | None) -> Tensor:
         """Return `evidence` of D1's maps of N pictures and of the backbone's, `beside`."""
         evidence = self.network.d2.evidence(maps)
         if beside is None:

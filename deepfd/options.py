@@ -72,11 +72,25 @@ class Refit(Model):
     pictures: Annotated[int, Field(ge=64, multiple_of=2)] = 2048
     # Share of them that are treated ones.
     share: Fraction = 0.5
+    # Share of them whose framing, light and colours are varied instead (deepfd/treatment.py).
+    varied: Fraction = 0.0
+    # The same for fakes, where it is to differ.
+    varied_fakes: Fraction | None = None
     # At most this share of the valid photographs, made soft or with a part enlarged as the
     # treatment does it, is to be called fake.
     soft: Fraction = 0.2
     # The smallest penalty that is tried (deepfd/refit.py).
     penalty: PositiveFloat = 0.1
+
+    @model_validator(mode="after")
+    def _are_shares_of_one_whole(self) -> Self:
+        for varied in (self.varied, self.varied_fakes or 0.0):
+            if self.share + varied > 1:
+                raise ValueError(
+                    f"share {self.share} and varied {varied} of the refit's pictures add up to "
+                    f"{self.share + varied:g}; expected at most 1"
+                )
+        return self
 
 
 class OnCrops(Learned):

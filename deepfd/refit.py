@@ -10,6 +10,9 @@ A large penalty leaves what the crops taught; a small one finds more soft fakes 
 the soft photographs from elsewhere fake. How far to go is chosen on valid photographs of the
 training collections, made soft (docs/research.md, 6).
 
+Of the pictures some are treated as crops are, and of some what they show is varied
+(`deepfd.treatment`): which, a picture's id decides, so that all fits of a run show each in one way.
+
 Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
 those means, by weights that the crops left at 0.
 """
@@ -22,19 +25,49 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from deepfd import data
 from deepfd.detector import Detector, Network
-from deepfd.objectives import CropBatches, Pool
-from deepfd.options import OnCrops, Treatment
-from deepfd.treatment import treated
+from deepfd.options import OnCrops, Refit, Treatment
+from deepfd.treatment import treated, varied
 from pipeline.folds import Images
 from pipeline.images import Jpeg
 from pipeline.seeds import seed_for
 
 # From what the crops taught to what whole pictures say.
-PENALTIES = (30.0, 17.0, 10.0, 5.5, 3.0, 1.7, 1.0, 0.55, 0.3, 0.17, 0.1)
+PENALTIES = (
+    30.0, 17.0, 10.0, 5.5, 3.0, 1.7, 1.0, 0.55, 0.3, 0.17, 0.1, 0.055, 0.03, 0.017, 0.01,
+)  # fmt: skip
+# Steps of the minimiser: with the smallest penalties more move no score to speak of.
+STEPS = 300
 # Share of valid photographs above the threshold at which their soft copies are looked at; how many
 # of them are looked at.
 CALLED, LOOKED_AT = 0.05, 1000
+
+
+# Pictures as they are shown, the same in every fold and for every seed: made once, by image id.
+_shown: dict[tuple[Treatment | None, Refit, Jpeg | None, str], np.ndarray] = {}
+
+
+def shown(images: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
+    """Return training pictures as the refit shows them, uint8 (N, S, S, C).
+
+    By its id each is a treated one (`share`), a varied one (`varied`, `varied_fakes`), or as it is.
+    """
+    refit = options.refit or Refit()
+    keys = [(options.treatment, refit, finish, str(one)) for one in images.ids]
+    places = np.array([n for n, key in enumerate(keys) if key not in _shown], dtype=np.int64)
+    new = images.subset(places)
+    drawn = np.array([np.random.default_rng(seed_for(0, "refit", one)).random() for one in new.ids])
+    meets = (drawn < refit.share) & (options.treatment is not None)
+    of_fakes = refit.varied if refit.varied_fakes is None else refit.varied_fakes
+    varied_share = np.where(new.labels == 1, of_fakes, refit.varied)
+    varies = (drawn >= refit.share) & (drawn < refit.share + varied_share)
+    pixels = new.pixels.copy()
+    if options.treatment:
+        pixels[meets] = treated(new.subset(meets), options.treatment, 0, finish)
+    pixels[varies] = varied(new.subset(varies), finish)
+    _shown.update(zip((keys[place] for place in places), pixels, strict=True))
+    return np.stack([_shown[key] for key in keys]) if keys else images.pixels.copy()
 
 
 def softened(photographs: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
@@ -74,13 +107,13 @@ def fitted(
         return float(value), np.append(z.T @ error + penalty * away, error.sum())
 
     first = np.append(near, start[1] + start[0] @ mean)
-    found = minimize(loss, first, jac=True, method="L-BFGS-B").x
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
     weights = found[:-1] / scale
     return weights, float(found[-1] - weights @ mean)
 
 
 def refit(
-    network: Network, train: Images, valid: Images, options: OnCrops, seed: int, pool: Pool,
+    network: Network, train: Images, valid: Images, options: OnCrops, seed: int,
     finish: Jpeg | None,
 ) -> dict[str, object]:  # fmt: skip
     """Fit D2 of a trained network anew, in place.
@@ -96,7 +129,6 @@ def refit(
         valid: the other split of the same sources.
         options: of the training.
         seed: of every draw.
-        pool: where `train` and its treated copies lie.
         finish: the last step to pixels of every picture.
 
     Returns:
@@ -107,18 +139,13 @@ def refit(
         return {}
     detector = Detector(copy.deepcopy(network), finish=finish)
 
-    # Whole pictures, drawn and treated as the crops of a batch are, but more of them as they are:
-    # the threshold is set by such.
-    side, count = pool.pixels.shape[-1], options.refit.pictures
-    drawing = options.model_copy(update={"steps": 1, "batch": count, "crop": side})
-    if options.treatment:
-        # Of the first treated copies alone, which are read once for all fits (`backbone.ahead`).
-        update = {"share": options.refit.share, "variants": 1}
-        treatment = options.treatment.model_copy(update=update)
-        drawing = drawing.model_copy(update={"treatment": treatment})
-    batch = CropBatches.drawn(train, drawing, seed_for(seed, "refit"), pool)
-    pixels = pool.pixels[batch.where[0].to(pool.pixels.device)].permute(0, 2, 3, 1).cpu().numpy()
-    means, labels = detector.pooled(pixels), batch.labels[0].cpu().numpy()
+    # Drawn as the crops of a batch are; one that is drawn twice is read once.
+    count = options.refit.pictures
+    positions = data.balanced(train, 1, count, seed_for(seed_for(seed, "refit"), "batches"))[0]
+    which, where = np.unique(positions.numpy(), return_inverse=True)
+    of_training = train.subset(which)
+    means = detector.pooled(shown(of_training, options, finish))[where]
+    labels = of_training.labels[where]
 
     photographs = looked_at(valid)
     sharp = detector.pooled(photographs.pixels)
@@ -129,13 +156,12 @@ def refit(
         return float((soft @ weights + bias > threshold).mean())
 
     # Away from the crops' boundary, as far as soft photographs allow.
-    start = chosen = network.boundary()
-    penalty, share = None, called(*start)
-    for one in (one for one in PENALTIES if one >= options.refit.penalty):
-        found = fitted(means, labels, start, one)
-        if (more := called(*found)) > options.refit.soft:
+    start = network.boundary()
+    for penalty in sorted(one for one in PENALTIES if one >= options.refit.penalty):
+        found = fitted(means, labels, start, penalty)
+        if (share := called(*found)) <= options.refit.soft:
+            network.set_boundary(*found)
             break
-        chosen, penalty, share = found, one, more
-    if penalty is not None:
-        network.set_boundary(*chosen)
+    else:
+        penalty, share = None, called(*start)
     return {"refit": {"pictures": count, "penalty": penalty, "soft": round(share, 4)}}

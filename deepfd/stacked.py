@@ -117,9 +117,7 @@ def fit(
         found = []
         for one, loss in zip(trainings, losses, strict=True):
             train.check_loss(loss, options.steps)
-            extra = refit(
-                one.network, one.fold.train, one.fold.valid, options, one.seed, pool, finish
-            )
+            extra = refit(one.network, one.fold.train, one.fold.valid, options, one.seed, finish)
             valid = train.validate(Detector(copy.deepcopy(one.network)), one.fold.valid)
             record = train.record(train.LAST, options.steps, options.steps, valid, numbers)
             found.append((one.network, record | extra))

@@ -117,7 +117,7 @@ def crops_plan(
         crops_optimizer(network.parameters(), options),
         one_cycle(options.lr, options.steps),
         options.steps,
-        after=lambda: refit(network, train, valid, options, seed, pool(), finish),
+        after=lambda: refit(network, train, valid, options, seed, finish),
     )
 
 

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+# Weights of red, green and blue in luma (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
+
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
@@ -66,6 +69,74 @@ def zoomed(
     left, top = (1 - part) * width * at[0], (1 - part) * height * at[1]
     box = (left, top, left + part * width, top + part * height)
     return picture.resize(picture.size, way, box=box)
+
+
+def moved(
+    picture: Image.Image,
+    draw: np.random.Generator,
+    angle: float,
+    scale: float,
+    stretch: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    by: tuple[float, float] = (0.0, 0.0),
+) -> Image.Image:
+    """Turn, enlarge, stretch and shift what is shown.
+
+    What comes in from outside is mirrored, as far as one side of the picture; beyond it is black.
+
+    Args:
+        picture: of any size.
+        draw: unused; every change takes one.
+        angle: of the turn, in radians.
+        scale: how much it is enlarged, above 0.
+        stretch: log of the factor by which width shrinks and height grows; two shears.
+        by: shift in pixels, right and down.
+    """
+    pixels = np.asarray(picture)
+    height, width = pixels.shape[:2]
+    around = [(height, height), (width, width), (0, 0)][: pixels.ndim]
+    wide = Image.fromarray(np.pad(pixels, around, mode="symmetric"))
+    ratio = np.exp(stretch[0])
+    turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    where = np.array(turn) @ [[ratio, stretch[1]], [stretch[2], 1 / ratio]] / scale
+    half = np.array([width, height]) / 2
+    start = 3 * half - by - where @ half
+    data = (*where[0], start[0], *where[1], start[1])
+    return wide.transform(picture.size, Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
+
+
+def toned(
+    picture: Image.Image,
+    draw: np.random.Generator,
+    gamma: float,
+    gain: float,
+    contrast: float,
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    hue: float = 0.0,
+    saturation: float = 1.0,
+) -> Image.Image:
+    """Change light and colours, as another camera, lamp or developing would.
+
+    Args:
+        picture: grey or RGB.
+        draw: unused; every change takes one.
+        gamma: exponent of values in [0, 1].
+        gain: factor of what comes out of it.
+        contrast: factor of the distance of every value from the picture's mean.
+        tint: factor of each colour component.
+        hue: angle in radians by which colours turn about grey.
+        saturation: factor of the distance of every colour from its grey.
+    """
+    values = np.asarray(picture, dtype=np.float32) / 255
+    values = values**gamma * gain
+    mean = values.mean()
+    values = (values - mean) * contrast + mean
+    if values.ndim == 3:
+        values = values * np.float32(tint)
+        luma = (values @ np.float32(LUMA))[..., None]
+        colour, grey = values - luma, np.full(3, 1 / np.sqrt(3))
+        turn = np.cos(hue) * np.eye(3) + np.sin(hue) * np.cross(np.eye(3), -grey)
+        values = luma + colour @ np.float32(turn) * saturation
+    return Image.fromarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
 
 
 def noisy(picture: Image.Image, draw: np.random.Generator, sigma: float) -> Image.Image:

@@ -16,7 +16,7 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.objectives import Pool
 from deepfd.options import Npr, OnCrops, ResidualNet
-from deepfd.refit import softened
+from deepfd.refit import shown, softened
 from pipeline.folds import Corpus, Images
 from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
@@ -87,11 +87,13 @@ class DeepFD(Detector, Method):
     @classmethod
     def prepare(cls, corpus: Corpus, options: OnCrops, finish: Jpeg | None) -> None:
         """Make what is the same in all folds, before they are fitted."""
-        train = corpus.images.subset(corpus.split == "train")
-        pool = Pool.ahead(train, options.treatment, finish)
+        train, valid, test = (
+            corpus.images.subset(corpus.split == split) for split in ("train", "valid", "test")
+        )
+        # Before the pool, which has the treated copies once more and then lets go of them.
+        as_shown = shown(train, options, finish) if options.refit else train.pixels[:0]
+        Pool.ahead(train, options.treatment, finish)
         if options.refit:
-            valid = corpus.images.subset(corpus.split == "valid")
             soft = softened(valid.subset(valid.labels == 0), options, finish)
             if options.backbone:
-                copies = [pool.copy(1)] if pool and options.treatment else []
-                backbone.ahead(options.backbone, corpus.images.pixels, soft, *copies)
+                backbone.ahead(options.backbone, as_shown, soft, valid.pixels, test.pixels)

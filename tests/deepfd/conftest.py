@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfd import calibrate
+from deepfd import calibrate, refit, treatment
 from deepfd.detector import Detector, Network
 
 FRAMING = (0.1, 0.19, 0.94, 1.03)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures_of_another_test():
+    """Pictures planted by two tests have the same ids."""
+    treatment._made.clear()
+    refit._shown.clear()
 
 
 def write_model(

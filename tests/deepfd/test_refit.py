@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -12,15 +13,15 @@ from benchmarks.methods.deepfd import DeepFD as Method
 from benchmarks.methods.deepfd import architecture
 from deepfd import refit as module
 from deepfd.detector import Detector, Network
-from deepfd.objectives import Pool
 from deepfd.options import DeepFD, Refit, Treatment
-from deepfd.refit import PENALTIES, fitted, looked_at, refit, softened
+from deepfd.refit import PENALTIES, fitted, looked_at, refit, shown, softened
+from deepfd.treatment import treated, varied
 
 pytestmark = pytest.mark.numbers
 
 OPTIONS = DeepFD(
     method="deepfd", widths=(4, 8), crop=16, steps=40, batch=16,
-    treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0),
+    treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0, penalty=0.01),
 )  # fmt: skip
 
 
@@ -41,28 +42,61 @@ def trained(images):
 
 
 def again(network, images, **others):
-    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, **others)})
+    options = OPTIONS.model_copy(
+        update={"refit": Refit(**{"pictures": 64, "penalty": 0.01} | others)}
+    )
     train, valid = images
-    pool = Pool(train, options.treatment, torch.device("cpu"))
-    return refit(network, train, valid, options, 0, pool, None)
+    return refit(network, train, valid, options, 0, None)
 
 
-def test_treated_pictures_are_the_first_copies(trained, images, monkeypatch):
-    train, valid = images
-    treatment = OPTIONS.treatment.model_copy(update={"variants": 3})
-    options = OPTIONS.model_copy(update={"treatment": treatment, "refit": Refit(pictures=64)})
-    pool = Pool(train, treatment, torch.device("cpu"))
-    for number in range(4):
-        pool.pixels[number * len(pool) : (number + 1) * len(pool)] = 10 * number
-    shown, pooled = [], Detector.pooled
+def ways(images, shown_, finish=None):
+    """Share of pictures that are shown treated, varied, and as they are."""
+    several = (treated(images, OPTIONS.treatment, 0, finish), varied(images, finish), images.pixels)
+    found = [(shown_ == one).all((1, 2, 3)) for one in several]
+    # A copy may have met nothing.
+    return [(one & ~found[2]).mean() for one in found[:2]] + [found[2].mean()]
 
-    def seen(detector, pixels):
-        shown.append(np.unique(pixels[:, 0, 0]).tolist())
-        return pooled(detector, pixels)
 
-    monkeypatch.setattr(Detector, "pooled", seen)
-    refit(trained().network, train, valid, options, 0, pool, None)
-    assert shown[0] == [0, 10]  # as they are, and treated for the first time
+@pytest.mark.parametrize("share, varies", [(0.0, 0.0), (0.5, 0.0), (0.3, 0.4), (0.0, 1.0)])
+def test_as_many_pictures_are_treated_and_varied_as_the_options_say(share, varies, planted):
+    images = planted(400, channels=3)
+    options = OPTIONS.model_copy(update={"refit": Refit(share=share, varied=varies)})
+    found = ways(images, shown(images, options, None))
+    unchanged = 1 - (treated(images, OPTIONS.treatment, 0) != images.pixels).any((1, 2, 3)).mean()
+    expected = [share * (1 - unchanged), varies, 1 - varies - share * (1 - unchanged)]
+    np.testing.assert_allclose(found, expected, atol=0.08)
+
+
+def test_a_picture_is_shown_in_one_way_whoever_asks_for_it(planted, monkeypatch):
+    images, order = planted(60, channels=3), np.array([40, 3, 17])
+    options = OPTIONS.model_copy(update={"refit": Refit(share=0.4, varied=0.4)})
+    whole = shown(images, options, None)
+
+    def nothing_new(some, finish):  # what was made is not made again
+        assert not len(some)
+        return some.pixels
+
+    monkeypatch.setattr(module, "varied", nothing_new)
+    assert np.array_equal(shown(images.subset(order), options, None), whole[order])
+    assert shown(images.subset(order[:0]), options, None).shape == (0, *whole.shape[1:])
+    bare = options.model_copy(update={"treatment": None})
+    monkeypatch.undo()
+    assert ways(images, shown(images, bare, None))[0] == 0  # nothing to treat them with
+
+
+def test_fakes_can_be_varied_more_often_than_photographs(planted):
+    images = planted(400, channels=3)
+    options = OPTIONS.model_copy(update={"refit": Refit(share=0, varied=0.2, varied_fakes=0.8)})
+    changed = (shown(images, options, None) != images.pixels).any((1, 2, 3))
+    for label, expected in ((0, 0.2), (1, 0.8)):
+        assert changed[images.labels == label].mean() == pytest.approx(expected, abs=0.1)
+
+
+def test_shares_that_are_more_than_all_are_refused():
+    with pytest.raises(ValidationError, match=r"share 0.7 and varied 0.5 .* expected at most 1"):
+        Refit(share=0.7, varied=0.5)
+    with pytest.raises(ValidationError, match=r"add up to 1\.2"):
+        Refit(share=0.3, varied=0.5, varied_fakes=0.9)
 
 
 def test_the_boundary_is_what_d2_says_of_a_pictures_means():
@@ -123,26 +157,20 @@ def test_it_goes_as_far_as_soft_photographs_allow_and_says_how_far(trained, imag
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_as_many_of_the_whole_pictures_are_treated_as_the_options_say(
-    share, trained, images, monkeypatch
-):
-    shown, pooled = [], Detector.pooled
+def test_it_is_fitted_on_pictures_as_they_are_shown_each_read_once(trained, images, monkeypatch):
+    seen, pooled = [], Detector.pooled
 
-    def seen(self, pixels):
-        shown.append(pixels)
+    def counted(self, pixels):
+        seen.append(pixels)
         return pooled(self, pixels)
 
-    network = trained().network
-    monkeypatch.setattr(Detector, "pooled", seen)
-    train, valid = images
-    pool = Pool(train, OPTIONS.treatment, torch.device("cpu"))
-    pool.pixels[: len(pool)], pool.pixels[len(pool) :] = 0, 255  # as they are, and treated
-    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, share=share)})
-    refit(network, train, valid, options, 0, pool, None)
-    assert shown[0].shape == (64, *train.pixels.shape[1:])
-    treated = (shown[0] == 255).all((1, 2, 3)).mean()
-    assert treated == pytest.approx(share, abs=0.2 * (share == 0.5))
+    monkeypatch.setattr(Detector, "pooled", counted)
+    network, (train, _) = trained().network, images
+    again(network, images, share=0.3, varied=0.4)
+    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, share=0.3, varied=0.4)})
+    known = {one.tobytes() for one in shown(train, options, None)}
+    drawn = [one.tobytes() for one in seen[0]]
+    assert len(set(drawn)) == len(drawn) <= 64 and known.issuperset(drawn)
 
 
 def test_where_soft_photographs_allow_nothing_d2_stays_as_it_is(trained, images, monkeypatch):

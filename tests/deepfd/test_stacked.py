@@ -117,7 +117,7 @@ def test_a_fold_of_one_class_is_refused(folds):
 
 @pytest.mark.parametrize("backbone", [None, "efficientnet_lite0"])
 def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(backbone, folds):
-    refit = {"refit": Refit(pictures=64, soft=1.0), "backbone": backbone}
+    refit = {"refit": Refit(pictures=64, soft=1.0, penalty=PENALTIES[-1]), "backbone": backbone}
     options = METHODS["treated"].model_copy(update=refit)
     found = stacked.fit(asked(folds, options), options)
     assert [record["refit"]["penalty"] for _, record in found] == [PENALTIES[-1]] * 4

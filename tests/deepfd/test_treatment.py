@@ -6,13 +6,8 @@ from PIL import Image
 
 from deepfd import treatment
 from deepfd.options import Treatment
-from deepfd.treatment import treated
+from deepfd.treatment import FAKES, PHOTOGRAPHS, treated, varied
 from pipeline.images import Jpeg, finished
-
-
-@pytest.fixture(autouse=True)
-def nothing_made():
-    treatment._made.clear()
 
 
 def energy(pixels):
@@ -98,3 +93,37 @@ def test_every_copy_ends_as_the_profile_says(planted):
     buffer = io.BytesIO()
     Image.fromarray(bare[0]).save(buffer, "JPEG", quality=60, subsampling="4:2:0")
     assert np.array_equal(np.asarray(Image.open(buffer)), expected[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_varied_keeps_its_shape_and_depends_on_no_other(planted, channels):
+    fold = planted(30, channels=channels)
+    before = fold.pixels.copy()
+    whole = varied(fold, Jpeg(90))
+    assert whole.shape == fold.pixels.shape and whole.dtype == np.uint8
+    assert np.array_equal(fold.pixels, before)
+    assert (whole != fold.pixels).any(axis=(1, 2, 3)).all()
+    some = np.array([3, 17, 5])
+    assert np.array_equal(varied(fold.subset(some), Jpeg(90)), whole[some])
+    assert varied(fold.subset(some[:0])).shape == (0, *fold.pixels.shape[1:])
+
+
+def test_photographs_are_varied_further_than_fakes(planted):
+    for photograph, fake in zip(
+        (PHOTOGRAPHS.turn, PHOTOGRAPHS.scale[1], PHOTOGRAPHS.stretch, PHOTOGRAPHS.hue),
+        (FAKES.turn, FAKES.scale[1], FAKES.stretch, FAKES.hue),
+        strict=True,
+    ):
+        assert photograph > fake
+    fold = planted(300, strength=0)  # both classes are the same noise
+    found = energy(varied(fold)) / energy(fold.pixels)
+    # Enlarged further, noise is softer.
+    assert np.median(found[fold.labels == 0]) < 0.7 * np.median(found[fold.labels == 1])
+
+
+def test_light_varies_in_both_classes_alike(planted):
+    fold = planted(400, strength=0)
+    means = varied(fold).mean(axis=(1, 2, 3))
+    real, fake = means[fold.labels == 0], means[fold.labels == 1]
+    assert min(real.std(), fake.std()) > 15
+    assert abs(real.mean() - fake.mean()) < 4 * np.hypot(real.std(), fake.std()) / np.sqrt(200)
