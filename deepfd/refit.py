@@ -11,7 +11,8 @@ the soft photographs from elsewhere fake. How far to go is chosen on valid photo
 training collections, made soft (docs/research.md, 6).
 
 Of the pictures some are treated as crops are, and of some what they show is varied
-(`deepfd.treatment`): which, a picture's id decides, so that all fits of a run show each in one way.
+(`deepfd.treatment`): which, a picture's id decides, so that all fits of a run show each alike. One
+that is drawn again, as those of a small collection are, is shown in another way.
 
 Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
 those means, by weights that the crops left at 0.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -44,30 +46,72 @@ STEPS = 300
 CALLED, LOOKED_AT = 0.05, 1000
 
 
-# Pictures as they are shown, the same in every fold and for every seed: made once, by image id.
-_shown: dict[tuple[Treatment | None, Refit, Jpeg | None, str], np.ndarray] = {}
+# Ways in which a picture is shown at most; beyond them the first again.
+COPIES = 4
+
+# Pictures as they are shown, the same in every fold and for every seed: made once, by id and copy.
+_shown: dict[tuple[Treatment | None, Refit, Jpeg | None, str, int], np.ndarray] = {}
 
 
-def shown(images: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
+def shown(
+    images: Images, options: OnCrops, finish: Jpeg | None, copies: np.ndarray | int = 0
+) -> np.ndarray:
     """Return training pictures as the refit shows them, uint8 (N, S, S, C).
 
-    By its id each is a treated one (`share`), a varied one (`varied`, `varied_fakes`), or as it is.
+    By its id and the number of its copy each is a treated one (`share`), a varied one (`varied`,
+    `varied_fakes`), or as it is.
+
+    Args:
+        images: N training pictures.
+        options: of the training.
+        finish: the last step to pixels of every picture.
+        copies: (N,), the number of the copy of each, or of all.
     """
     refit = options.refit or Refit()
-    keys = [(options.treatment, refit, finish, str(one)) for one in images.ids]
-    places = np.array([n for n, key in enumerate(keys) if key not in _shown], dtype=np.int64)
-    new = images.subset(places)
-    drawn = np.array([np.random.default_rng(seed_for(0, "refit", one)).random() for one in new.ids])
+    copies = np.broadcast_to(copies, len(images))
+    keys = [
+        (options.treatment, refit, finish, str(one), int(number))
+        for one, number in zip(images.ids, copies, strict=True)
+    ]
+    new = np.array([key not in _shown for key in keys], dtype=bool)
+    for number in np.unique(copies[new]).tolist():
+        places = np.flatnonzero(new & (copies == number))
+        made = _made(images.subset(places), options, refit, finish, number)
+        _shown.update(zip((keys[place] for place in places), made, strict=True))
+    return np.stack([_shown[key] for key in keys]) if keys else images.pixels.copy()
+
+
+def _made(
+    images: Images, options: OnCrops, refit: Refit, finish: Jpeg | None, number: int
+) -> np.ndarray:
+    """Make one copy of each picture, as `shown` says."""
+    drawn = np.array(
+        [np.random.default_rng(seed_for(number, "refit", one)).random() for one in images.ids]
+    )
     meets = (drawn < refit.share) & (options.treatment is not None)
     of_fakes = refit.varied if refit.varied_fakes is None else refit.varied_fakes
-    varied_share = np.where(new.labels == 1, of_fakes, refit.varied)
+    varied_share = np.where(images.labels == 1, of_fakes, refit.varied)
     varies = (drawn >= refit.share) & (drawn < refit.share + varied_share)
-    pixels = new.pixels.copy()
+    pixels = images.pixels.copy()
     if options.treatment:
-        pixels[meets] = treated(new.subset(meets), options.treatment, 0, finish)
-    pixels[varies] = varied(new.subset(varies), finish)
-    _shown.update(zip((keys[place] for place in places), pixels, strict=True))
-    return np.stack([_shown[key] for key in keys]) if keys else images.pixels.copy()
+        pixels[meets] = treated(images.subset(meets), options.treatment, number, finish)
+    pixels[varies] = varied(images.subset(varies), finish, number)
+    return pixels
+
+
+def all_shown(train: Images, options: OnCrops, finish: Jpeg | None) -> list[np.ndarray]:
+    """Return what fits on `train`, or on most of its sources, are shown: an array a copy."""
+    if options.refit is None:
+        return []
+    names, places, counts = np.unique(train.generators, return_inverse=True, return_counts=True)
+    # How many of a source are drawn, and how often each of its pictures then is.
+    fake = np.array([train.labels[train.generators == name][0] == 1 for name in names])
+    drawn = options.refit.pictures // 2 / np.where(fake, fake.sum(), (~fake).sum())
+    times = np.ceil(drawn / counts)[places]
+    return [
+        shown(train.subset(times > number), options, finish, number)
+        for number in range(min(COPIES, int(times.max(initial=0))))
+    ]
 
 
 def softened(photographs: Images, options: OnCrops, finish: Jpeg | None) -> np.ndarray:
@@ -142,12 +186,14 @@ def refit(
         return {}
     detector = Detector(copy.deepcopy(network), finish=finish)
 
-    # Drawn as the crops of a batch are; one that is drawn twice is read once.
+    # Drawn as the crops of a batch are.
     count = options.refit.pictures
-    positions = data.balanced(train, 1, count, seed_for(seed_for(seed, "refit"), "batches"))[0]
-    which, where = np.unique(positions.numpy(), return_inverse=True)
-    of_training = train.subset(which)
-    means = detector.pooled(shown(of_training, options, finish))[where]
+    seed = seed_for(seed_for(seed, "refit"), "batches")
+    positions = pd.Series(data.balanced(train, 1, count, seed)[0].numpy())
+    copies = positions.groupby(positions).cumcount() % COPIES
+    each, where = np.unique(np.c_[positions, copies], axis=0, return_inverse=True)
+    of_training = train.subset(each[:, 0])
+    means = detector.pooled(shown(of_training, options, finish, each[:, 1]))[where]
     labels = of_training.labels[where]
 
     photographs = looked_at(valid)

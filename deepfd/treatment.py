@@ -147,7 +147,7 @@ def variation(how: Variation, draw: np.random.Generator, side: int) -> list[Chan
     return [move, *(turned if draw.random() < 0.5 else []), tone]
 
 
-def varied(images: Images, finish: Jpeg | None = None) -> np.ndarray:
+def varied(images: Images, finish: Jpeg | None = None, copy: int = 0) -> np.ndarray:
     """Vary what each picture shows, as if another collection had been photographed or drawn.
 
     A frozen network that knows what is seen (`deepfd.backbone`) would else learn what seen fakes
@@ -157,16 +157,17 @@ def varied(images: Images, finish: Jpeg | None = None) -> np.ndarray:
     Args:
         images: N pictures of side S.
         finish: the last step to pixels, which every picture of the profile meets.
+        copy: number of the copy, 0 ...
 
     Returns:
-        uint8 (N, S, S, C); each depends on its id and class alone.
+        uint8 (N, S, S, C); each depends on its id, its class and the number of the copy alone.
     """
     side = images.pixels.shape[1]
 
     def plan_of(place: int, draw: np.random.Generator) -> list[Change]:
         return variation(FAKES if images.labels[place] else PHOTOGRAPHS, draw, side)
 
-    found = _changed(images, list(range(len(images))), plan_of, ("variation", 0), finish)
+    found = _changed(images, list(range(len(images))), plan_of, ("variation", copy), finish)
     return np.stack(found) if found else images.pixels.copy()
 
 

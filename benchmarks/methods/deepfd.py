@@ -16,7 +16,7 @@ from deepfd import train as training
 from deepfd.detector import Detector, Network
 from deepfd.objectives import Pool
 from deepfd.options import Npr, OnCrops, ResidualNet
-from deepfd.refit import shown, softened
+from deepfd.refit import all_shown, softened
 from pipeline.folds import Corpus, Images
 from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
@@ -91,9 +91,9 @@ class DeepFD(Detector, Method):
             corpus.images.subset(corpus.split == split) for split in ("train", "valid", "test")
         )
         # Before the pool, which has the treated copies once more and then lets go of them.
-        as_shown = shown(train, options, finish) if options.refit else train.pixels[:0]
+        as_shown = all_shown(train, options, finish)
         Pool.ahead(train, options.treatment, finish)
         if options.refit:
             soft = softened(valid.subset(valid.labels == 0), options, finish)
             if options.backbone:
-                backbone.ahead(options.backbone, as_shown, soft, valid.pixels, test.pixels)
+                backbone.ahead(options.backbone, *as_shown, soft, valid.pixels, test.pixels)

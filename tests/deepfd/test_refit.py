@@ -1,6 +1,7 @@
 """D2 fitted anew on whole pictures: what is drawn, how far it goes, what it leaves alone."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.methods.deepfd import architecture
 from deepfd import refit as module
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Refit, Treatment
-from deepfd.refit import PENALTIES, fitted, looked_at, refit, shown, softened
+from deepfd.refit import PENALTIES, all_shown, fitted, looked_at, refit, shown, softened
 from deepfd.treatment import treated, varied
 
 pytestmark = pytest.mark.numbers
@@ -72,7 +73,7 @@ def test_a_picture_is_shown_in_one_way_whoever_asks_for_it(planted, monkeypatch)
     options = OPTIONS.model_copy(update={"refit": Refit(share=0.4, varied=0.4)})
     whole = shown(images, options, None)
 
-    def nothing_new(some, finish):  # what was made is not made again
+    def nothing_new(some, finish, copy):  # what was made is not made again
         assert not len(some)
         return some.pixels
 
@@ -82,6 +83,32 @@ def test_a_picture_is_shown_in_one_way_whoever_asks_for_it(planted, monkeypatch)
     bare = options.model_copy(update={"treatment": None})
     monkeypatch.undo()
     assert ways(images, shown(images, bare, None))[0] == 0  # nothing to treat them with
+
+
+def test_a_picture_that_is_shown_again_is_shown_in_another_way(planted):
+    images = planted(200, channels=3)
+    options = OPTIONS.model_copy(update={"refit": Refit(share=0.4, varied=0.4)})
+    first, second = (shown(images, options, None, copy) for copy in (0, 1))
+    assert (first != second).any((1, 2, 3)).mean() > 0.7  # where both are as they are, the same
+    copies = np.arange(200) % 2
+    both = shown(images, options, None, copies)
+    assert np.array_equal(both, np.where(copies[:, None, None, None], second, first))
+
+
+def test_what_fits_will_be_shown_has_further_copies_of_small_sources_alone(planted):
+    images = planted(300, channels=3)
+    photographs = np.flatnonzero(images.labels == 0)
+    names = images.generators.astype("U20")
+    names[photographs[:20]] = "real:small"
+    images = dataclasses.replace(images, generators=names)
+    options = OPTIONS.model_copy(update={"refit": Refit(pictures=200, share=0.4, varied=0.4)})
+    first, *more = all_shown(images, options, None)
+    assert np.array_equal(first, shown(images, options, None))
+    # Of 100 photographs 50 are of the small collection: each of its 20 is drawn up to three times.
+    assert [len(one) for one in more] == [20, 20]
+    small = images.subset(photographs[:20])
+    assert np.array_equal(more[1], shown(small, options, None, 2))
+    assert all_shown(images, options.model_copy(update={"refit": None}), None) == []
 
 
 def test_fakes_can_be_varied_more_often_than_photographs(planted):
