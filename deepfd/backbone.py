@@ -5,7 +5,8 @@ what a network reads of them that was trained to name things in photographs, nev
 carries over to generators not seen (Ojha, Li and Lee 2023, arXiv 2302.10174). D2 reads the mean and
 the spread of such maps over all places, beside the means of D1's: of the picture as it is and of it
 enlarged, since the network was trained on pictures of 224 pixels. Enlarged, its earlier stages say
-more than sharpness, and are read, too (docs/research.md, 6).
+more than sharpness and are read, too, and so are the means of what each stage's last projection
+throws five sixths of away (docs/research.md, 6).
 
 The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946), trained on ImageNet; code and
 weights are two packages (Apache 2.0). Nothing of it is trained here, saved with a model or shipped.

@@ -68,7 +68,8 @@ class Treatment(Model):
 class Refit(Model):
     """How D2 is fitted anew on whole pictures after the crops (deepfd/refit.py)."""
 
-    # Whole pictures it is fitted on, drawn as the crops are; treated ones are first copies.
+    # Whole pictures it is fitted on, drawn as the crops are; how one that is drawn again is shown
+    # is drawn anew (deepfd/refit.py).
     pictures: Annotated[int, Field(ge=64, multiple_of=2)] = 2048
     # Share of them that are treated ones.
     share: Fraction = 0.5

@@ -11,8 +11,8 @@ the soft photographs from elsewhere fake. How far to go is chosen on valid photo
 training collections, made soft (docs/research.md, 6).
 
 Of the pictures some are treated as crops are, and of some what they show is varied
-(`deepfd.treatment`): which, a picture's id decides, so that all fits of a run show each alike. One
-that is drawn again, as those of a small collection are, is shown in another way.
+(`deepfd.treatment`): which, a picture's id decides, so that all fits of a run show each alike. For
+one that is drawn again, as those of a small collection are, it is decided anew, up to four times.
 
 Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
 those means, by weights that the crops left at 0.
@@ -100,7 +100,11 @@ def _made(
 
 
 def all_shown(train: Images, options: OnCrops, finish: Jpeg | None) -> list[np.ndarray]:
-    """Return what fits on `train`, or on most of its sources, are shown: an array a copy."""
+    """Return what fits on all of `train` are shown: an array a copy.
+
+    A fit that leaves a collection or a family out draws the others oftener, and makes for itself
+    what is missing.
+    """
     if options.refit is None:
         return []
     names, places, counts = np.unique(train.generators, return_inverse=True, return_counts=True)
@@ -142,7 +146,7 @@ def fitted(
         Weights (K,) and bias of the log-odds of a fake.
     """
     mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
-    # The memory's speed decides: half of the bytes, and the step stays exact to a millionth.
+    # Memory's speed bounds the fit: half of the bytes, and the gradient is right to a millionth.
     z, near = ((x - mean) / scale).astype(np.float32), start[0] * scale
 
     def loss(found: np.ndarray) -> tuple[float, np.ndarray]:

@@ -32,7 +32,7 @@ class Options(linear.Options):
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
-    """Turn uint8 (N, S, S, C) into mean and spread of the frozen network's maps, (N, D)."""
+    """Turn uint8 (N, S, S, C) into means and spreads of the frozen network's maps, (N, D)."""
     from deepfd import backbone
     from pipeline.device import default_device
 

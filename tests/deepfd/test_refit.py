@@ -91,6 +91,7 @@ def test_a_picture_that_is_shown_again_is_shown_in_another_way(planted):
     first, second = (shown(images, options, None, copy) for copy in (0, 1))
     assert (first != second).any((1, 2, 3)).mean() > 0.7  # where both are as they are, the same
     copies = np.arange(200) % 2
+    module._shown.clear()
     both = shown(images, options, None, copies)
     assert np.array_equal(both, np.where(copies[:, None, None, None], second, first))
 
@@ -184,7 +185,10 @@ def test_it_goes_as_far_as_soft_photographs_allow_and_says_how_far(trained, imag
     assert sizes == sorted(sizes)
 
 
-def test_it_is_fitted_on_pictures_as_they_are_shown_each_read_once(trained, images, monkeypatch):
+@pytest.mark.parametrize("pictures, most", [(64, 1), (400, 3)])
+def test_it_is_fitted_on_pictures_as_they_are_shown_each_read_once(
+    pictures, most, trained, images, monkeypatch
+):
     seen, pooled = [], Detector.pooled
 
     def counted(self, pixels):
@@ -193,11 +197,14 @@ def test_it_is_fitted_on_pictures_as_they_are_shown_each_read_once(trained, imag
 
     monkeypatch.setattr(Detector, "pooled", counted)
     network, (train, _) = trained().network, images
-    again(network, images, share=0.3, varied=0.4)
-    options = OPTIONS.model_copy(update={"refit": Refit(pictures=64, share=0.3, varied=0.4)})
-    known = {one.tobytes() for one in shown(train, options, None)}
+    again(network, images, pictures=pictures, share=0.3, varied=0.4)
+    refit = Refit(pictures=pictures, share=0.3, varied=0.4)
+    options = OPTIONS.model_copy(update={"refit": refit})
+    ways = [{one.tobytes() for one in shown(train, options, None, copy)} for copy in range(most)]
     drawn = [one.tobytes() for one in seen[0]]
-    assert len(set(drawn)) == len(drawn) <= 64 and known.issuperset(drawn)
+    assert len(drawn) <= pictures and set().union(*ways).issuperset(drawn)
+    assert all(way.intersection(drawn) for way in ways)  # 400 of 160: each up to three times
+    assert most > 1 or len(set(drawn)) == len(drawn)
 
 
 def test_where_soft_photographs_allow_nothing_d2_stays_as_it_is(trained, images, monkeypatch):
