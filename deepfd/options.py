@@ -106,8 +106,8 @@ class OnCrops(Learned):
     treatment: Treatment | None = None
     # Whether D2 is fitted anew on whole pictures after the crops.
     refit: Refit | None = None
-    # A frozen network whose maps the refit of D2 reads too (`deepfd.backbone`).
-    backbone: Literal["efficientnet_lite0"] | None = None
+    # Frozen networks whose maps the refit of D2 reads too (`deepfd.backbone`).
+    backbone: Literal["efficientnet_lite"] | None = None
     # The contrastive loss beside cross-entropy.
     contrast: Literal["none", "margin", "supervised"]
 

@@ -15,7 +15,7 @@ Of the pictures some are treated as crops are, and of some what they show is var
 one that is drawn again, as those of a small collection are, it is decided anew, up to four times.
 
 Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
-those means, by weights that the crops left at 0.
+those means, by weights that the crops left at 0, and standardised to `deepfd.backbone.SPREADS`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from deepfd import data
+from deepfd.backbone import SPREADS
 from deepfd.detector import Detector, Network
 from deepfd.options import OnCrops, Refit, Treatment
 from deepfd.treatment import treated, varied
@@ -132,8 +133,9 @@ def looked_at(images: Images) -> Images:
 
 
 def fitted(
-    x: np.ndarray, labels: np.ndarray, start: tuple[np.ndarray, float], penalty: float
-) -> tuple[np.ndarray, float]:
+    x: np.ndarray, labels: np.ndarray, start: tuple[np.ndarray, float], penalty: float,
+    spreads: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """Draw a linear boundary near another one.
 
     Args:
@@ -141,13 +143,16 @@ def fitted(
         labels: (N,), 1 = fake, 0 = photograph.
         start: weights (K,) and bias of the other one.
         penalty: of the squared distance of the weights, of standardised features, from it.
+        spreads: (K,), the standard deviation that each feature is standardised to.
 
     Returns:
         Weights (K,) and bias of the log-odds of a fake.
     """
-    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = np.maximum(x.std(axis=0, dtype=np.float64), 1e-12) / spreads
     # Memory's speed bounds the fit: half of the bytes, and the gradient is right to a millionth.
-    z, near = ((x - mean) / scale).astype(np.float32), start[0] * scale
+    z, near = x - mean.astype(np.float32), start[0] * scale
+    z = np.divide(z, scale, out=np.empty(z.shape, np.float32), casting="same_kind")
 
     def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
         weights, away = found[:-1].astype(np.float32), found[:-1] - near
@@ -210,8 +215,11 @@ def refit(
 
     # Away from the crops' boundary, as far as soft photographs allow.
     start = network.boundary()
+    spreads = np.ones(network.d1.outputs)
+    if network.beside is not None:
+        spreads = np.concatenate([spreads, SPREADS])
     for penalty in sorted(one for one in PENALTIES if one >= options.refit.penalty):
-        found = fitted(means, labels, start, penalty)
+        found = fitted(means, labels, start, penalty, spreads)
         if (share := called(*found)) <= options.refit.soft:
             network.set_boundary(*found)
             break

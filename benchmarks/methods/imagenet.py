@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.images import Jpeg
 
 
-BACKBONE: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+BACKBONE: Literal["efficientnet_lite"] = "efficientnet_lite"
 
 
 class Options(linear.Options):

@@ -86,7 +86,7 @@ def fitted(profile):
     return profile
 
 
-@pytest.mark.parametrize("channels, backbone", [(1, None), (3, None), (3, "efficientnet_lite0")])
+@pytest.mark.parametrize("channels, backbone", [(1, None), (3, None), (3, "efficientnet_lite")])
 def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(channels, backbone):
     body = {"kind": "residual", "widths": [8], "stride": 1}
     network = Network(channels, 32, body=body, head="paper", seed=0, backbone=backbone)
@@ -112,12 +112,12 @@ def test_a_seed_that_does_not_read_the_backbone_hides_it_from_no_other(fitted, m
     body = {"kind": "residual", "widths": [8], "stride": 1}
     found = []
     for seed in (0, 1):
-        network = Network(1, 32, body=body, seed=0, backbone="efficientnet_lite0")
+        network = Network(1, 32, body=body, seed=0, backbone="efficientnet_lite")
         weights, bias = network.boundary()
         draw = np.random.default_rng(0).normal(size=len(weights)) * 0.1
         network.set_boundary(draw * (np.arange(len(draw)) < (8 if seed == 0 else 1e9)), bias)
         found.append((seed, Detector(network), localise.Threshold(0.5)))
-    assert [detector.backbone for _, detector, _ in found] == [None, "efficientnet_lite0"]
+    assert [detector.backbone for _, detector, _ in found] == [None, "efficientnet_lite"]
     monkeypatch.setattr(localise, "load_detectors", lambda params, held_out: iter(found))
     looks, look = [], localise.look
 

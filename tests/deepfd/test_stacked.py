@@ -115,7 +115,7 @@ def test_a_fold_of_one_class_is_refused(folds):
         stacked.fit(asked([only], METHODS["supervised"]), METHODS["supervised"])
 
 
-@pytest.mark.parametrize("backbone", [None, "efficientnet_lite0"])
+@pytest.mark.parametrize("backbone", [None, "efficientnet_lite"])
 def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(backbone, folds):
     refit = {"refit": Refit(pictures=64, soft=1.0, penalty=PENALTIES[-1]), "backbone": backbone}
     options = METHODS["treated"].model_copy(update=refit)
