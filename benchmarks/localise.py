@@ -101,7 +101,7 @@ def look(detector: Detector, pixels: np.ndarray, beside: Maps | None) -> Looked:
         with torch.no_grad():
             maps = network.d1.maps(x)
             part = beside and tuple(one[start : start + detector.batch] for one in beside)
-            numbers = None if part is None else statistics_of(part).cpu().numpy()
+            numbers = None if part is None else statistics_of(detector.backbone, part).cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, part)
         places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()

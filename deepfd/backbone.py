@@ -35,7 +35,8 @@ from pipeline.cache import Features, cached_per_image
 from pipeline.cores import has_gpu
 from pipeline.errors import UserError
 
-BackboneName = Literal["efficientnet_lite"]
+# What of which network is read, see `READINGS`.
+BackboneName = Literal["efficientnet_lite0", "efficientnet_lite"]
 
 
 class Weights(NamedTuple):
@@ -89,16 +90,11 @@ class Reading(NamedTuple):
 
 LAST, EXPANSION = 112, 6
 STAGES = (24, 40, 80, 112)
-READINGS = (Reading(0, 1, (80, 112)), Reading(0, 3, STAGES, STAGES), Reading(1, 3, STAGES, STAGES))
-MAPS = tuple(one for reading in READINGS for one in reading.maps)
-# The spread that each number is given before D2 is fitted on it: of maps before a projection there
-# are six times as many, and together they are to weigh as much as those after it.
-SPREADS = np.concatenate(
-    [
-        np.full(channels * (1 + spread), 1.0 if spread else EXPANSION**-0.5)
-        for channels, spread in MAPS
-    ]
-)
+_OF_LITE0 = (Reading(0, 1, (80, 112)), Reading(0, 3, STAGES, STAGES))
+READINGS: dict[BackboneName, tuple[Reading, ...]] = {
+    "efficientnet_lite0": _OF_LITE0,
+    "efficientnet_lite": (*_OF_LITE0, Reading(1, 3, STAGES, STAGES)),
+}
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
 # Pictures at a time; on a CPU fewer of those enlarged, whose maps then lie in a core's cache.
@@ -107,28 +103,55 @@ SMALL = {1: BATCH, 3: 4}
 # From so many pictures on they are read by a process for each core.
 MANY = 256
 
-# Maps of N pictures, float32 (N, channels, s, s) each, as `MAPS` has them.
+# Maps of N pictures, float32 (N, channels, s, s) each, as `read` has them.
 Maps = tuple[Tensor, ...]
 
 
+def read(name: BackboneName) -> tuple[tuple[int, bool], ...]:
+    """Channels of each map of all readings, in order, and whether its spread is read, too."""
+    return tuple(one for reading in READINGS[name] for one in reading.maps)
+
+
+def outputs(name: BackboneName) -> int:
+    """How many numbers are read of a picture."""
+    return sum(channels * (1 + spread) for channels, spread in read(name))
+
+
+def spreads(name: BackboneName) -> np.ndarray:
+    """Return the spread that each number is given before D2 is fitted on it, float64 (K,).
+
+    Of maps before a projection there are six times as many; their means together are to weigh as
+    much as those of the maps after it.
+    """
+    return np.concatenate(
+        [
+            np.full(channels * (1 + spread), 1.0 if spread else EXPANSION**-0.5)
+            for channels, spread in read(name)
+        ]
+    )
+
+
 class Backbone(nn.Module):
-    """The networks up to the stage `LAST`, batch norm folded into their convolutions.
+    """The networks of some readings up to the stage `LAST`, batch norm folded into convolutions.
+
+    Args:
+        name: of the readings.
 
     Raises:
         UserError: the weights of one are missing or not those that are expected.
     """
 
-    outputs = sum(channels * (1 + spread) for channels, spread in MAPS)
-
-    def __init__(self) -> None:
+    def __init__(self, name: BackboneName) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(_Network(number) for number in range(len(NETWORKS)))
+        self.readings = READINGS[name]
+        numbers = sorted({one.network for one in self.readings})
+        self.networks = nn.ModuleDict({str(number): _Network(number) for number in numbers})
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Maps:
-        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all `READINGS`."""
+        """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all its readings."""
         found: list[Tensor] = []
-        for reading in READINGS:
+        for reading in self.readings:
             parts = [self._maps(part, reading) for part in _parts(x, reading)]
             found += [torch.cat(several) for several in zip(*parts, strict=True)]
         return tuple(found)
@@ -138,7 +161,7 @@ class Backbone(nn.Module):
         return torch.cat(
             [
                 torch.cat([_statistics(self._maps(part, one), one.maps) for part in _parts(x, one)])
-                for one in READINGS
+                for one in self.readings
             ],
             dim=1,
         )
@@ -149,7 +172,7 @@ class Backbone(nn.Module):
             side = reading.enlarged * x.shape[-1]
             x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
         x = ((x + 1) * 127.5 - CENTRE) / SCALE
-        network = self.networks[reading.network]
+        network = self.networks[str(reading.network)]
         x = F.relu6(network.stem(x.contiguous(memory_format=torch.channels_last)), inplace=True)
         stages, inside = {}, {}
         for block in network.blocks:
@@ -221,17 +244,17 @@ def _install(package: str) -> str:
     )
 
 
-def statistics_of(maps: Maps) -> Tensor:
-    """Map the maps of `Backbone` to `Backbone.outputs` numbers, float32 (N, K).
+def statistics_of(name: BackboneName, maps: Maps) -> Tensor:
+    """Map the maps of `Backbone` to `outputs` numbers, float32 (N, K).
 
     Of each map the mean of every channel over all places, then the spread of each where it is read.
     """
-    return _statistics(maps, MAPS)
+    return _statistics(maps, read(name))
 
 
-def _statistics(maps: Maps, read: tuple[tuple[int, bool], ...]) -> Tensor:
+def _statistics(maps: Maps, of: tuple[tuple[int, bool], ...]) -> Tensor:
     parts = []
-    for one, (_, spread) in zip(maps, read, strict=True):
+    for one, (_, spread) in zip(maps, of, strict=True):
         if spread:
             variance, mean = torch.var_mean(one, (2, 3), correction=0)
             parts += [mean, variance.sqrt()]
@@ -240,13 +263,13 @@ def _statistics(maps: Maps, read: tuple[tuple[int, bool], ...]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def places_of(maps: Maps, weights: Tensor, side: int) -> Tensor:
-    """Say of each place what it adds to `statistics_of(maps) @ weights`, float32 (N, side, side).
+def places_of(name: BackboneName, maps: Maps, weights: Tensor, side: int) -> Tensor:
+    """Say of each place what it adds to `statistics_of` @ weights, float32 (N, side, side).
 
     The mean over all places is that sum: a mean is one of places already, and a spread is the mean
     of (value - mean)^2 / spread.
     """
-    each = weights.float().split([channels * (1 + spread) for channels, spread in MAPS])
+    each = weights.float().split([channels * (1 + spread) for channels, spread in read(name)])
     return torch.stack(
         [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
     ).sum(0)
@@ -268,7 +291,7 @@ def _places(maps: Tensor, weights: Tensor, side: int) -> Tensor:
 @cache
 def load(name: BackboneName, device: torch.device) -> Backbone:
     """Return the networks on a device; one copy for all that ask in this process."""
-    return {"efficientnet_lite": Backbone}[name]().to(device)
+    return Backbone(name).to(device)
 
 
 @torch.inference_mode()
@@ -286,7 +309,7 @@ def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.nd
     """Read pictures; the arithmetic of one is the same whichever are read with it."""
     network = load(name, device)
     size = BATCH if device.type == "cpu" else BATCH_GPU
-    rows = [np.empty((0, Backbone.outputs), np.float32)]
+    rows = [np.empty((0, outputs(name)), np.float32)]
     for start in range(0, len(pixels), size):
         places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
         found = network.statistics(data.to_input(data.to_tensor(pixels[places], device)))
@@ -315,7 +338,7 @@ def _keeper(name: BackboneName, device: torch.device) -> Features:
 
 
 def statistics(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return `statistics_of` uint8 (N, S, S, 1 or 3), float32 (N, Backbone.outputs)."""
+    """Return `statistics_of` uint8 (N, S, S, 1 or 3), float32 (N, `outputs`)."""
     return _keeper(name, device)(pixels) if _keeping else _read(name, pixels, device)
 
 

