@@ -22,7 +22,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,12 +31,10 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepfd import data
+from deepfd.options import BackboneName
 from pipeline.cache import Features, cached_per_image
 from pipeline.cores import has_gpu
 from pipeline.errors import UserError
-
-# What of which network is read, see `READINGS`.
-BackboneName = Literal["efficientnet_lite0", "efficientnet_lite"]
 
 
 class Weights(NamedTuple):
@@ -103,18 +101,18 @@ SMALL = {1: BATCH, 3: 4}
 # From so many pictures on they are read by a process for each core.
 MANY = 256
 
-# Maps of N pictures, float32 (N, channels, s, s) each, as `read` has them.
+# Maps of N pictures, float32 (N, channels, s, s) each, as `layout` has them.
 Maps = tuple[Tensor, ...]
 
 
-def read(name: BackboneName) -> tuple[tuple[int, bool], ...]:
+def layout(name: BackboneName) -> tuple[tuple[int, bool], ...]:
     """Channels of each map of all readings, in order, and whether its spread is read, too."""
     return tuple(one for reading in READINGS[name] for one in reading.maps)
 
 
 def outputs(name: BackboneName) -> int:
     """How many numbers are read of a picture."""
-    return sum(channels * (1 + spread) for channels, spread in read(name))
+    return sum(channels * (1 + spread) for channels, spread in layout(name))
 
 
 def spreads(name: BackboneName) -> np.ndarray:
@@ -126,7 +124,7 @@ def spreads(name: BackboneName) -> np.ndarray:
     return np.concatenate(
         [
             np.full(channels * (1 + spread), 1.0 if spread else EXPANSION**-0.5)
-            for channels, spread in read(name)
+            for channels, spread in layout(name)
         ]
     )
 
@@ -154,17 +152,17 @@ class Backbone(nn.Module):
         for reading in self.readings:
             parts = [self._maps(part, reading) for part in _parts(x, reading)]
             found += [torch.cat(several) for several in zip(*parts, strict=True)]
-        return tuple(found)
+        return tuple(one[: len(x)] for one in found)
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return `statistics_of` what `forward` returns, whose maps are never all there at once."""
-        return torch.cat(
-            [
-                torch.cat([_statistics(self._maps(part, one), one.maps) for part in _parts(x, one)])
-                for one in self.readings
-            ],
-            dim=1,
-        )
+        found = []
+        for reading in self.readings:
+            parts = [
+                _statistics(self._maps(part, reading), reading.maps) for part in _parts(x, reading)
+            ]
+            found.append(torch.cat(parts)[: len(x)])
+        return torch.cat(found, dim=1)
 
     def _maps(self, x: Tensor, reading: Reading) -> Maps:
         x = x.float().expand(-1, 3, -1, -1)
@@ -182,7 +180,11 @@ class Backbone(nn.Module):
 
 
 def _parts(x: Tensor, reading: Reading) -> tuple[Tensor, ...]:
-    return x.split(len(x) if x.is_cuda else SMALL[reading.enlarged])
+    """Split pictures; on a CPU the last part is filled up, so that each is computed alike."""
+    if x.is_cuda:
+        return (x,)
+    size = SMALL[reading.enlarged]
+    return torch.cat([x, x[:1].expand(-len(x) % size, -1, -1, -1)]).split(size)
 
 
 class _Network(nn.Module):
@@ -249,7 +251,7 @@ def statistics_of(name: BackboneName, maps: Maps) -> Tensor:
 
     Of each map the mean of every channel over all places, then the spread of each where it is read.
     """
-    return _statistics(maps, read(name))
+    return _statistics(maps, layout(name))
 
 
 def _statistics(maps: Maps, of: tuple[tuple[int, bool], ...]) -> Tensor:
@@ -269,7 +271,7 @@ def places_of(name: BackboneName, maps: Maps, weights: Tensor, side: int) -> Ten
     The mean over all places is that sum: a mean is one of places already, and a spread is the mean
     of (value - mean)^2 / spread.
     """
-    each = weights.float().split([channels * (1 + spread) for channels, spread in read(name)])
+    each = weights.float().split([channels * (1 + spread) for channels, spread in layout(name)])
     return torch.stack(
         [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
     ).sum(0)
@@ -311,7 +313,9 @@ def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.nd
     size = BATCH if device.type == "cpu" else BATCH_GPU
     rows = [np.empty((0, outputs(name)), np.float32)]
     for start in range(0, len(pixels), size):
-        places = np.arange(start, start + size) % len(pixels)  # a last batch is filled up
+        # On a GPU a last batch is filled up; on a CPU `_parts` does that, with less.
+        stop = min(start + size, len(pixels)) if device.type == "cpu" else start + size
+        places = np.arange(start, stop) % len(pixels)
         found = network.statistics(data.to_input(data.to_tensor(pixels[places], device)))
         rows.append(found[: len(pixels) - start].cpu().numpy())
     return np.concatenate(rows)

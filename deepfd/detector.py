@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfd import backbone, data
-from deepfd.backbone import BackboneName, Maps, outputs
+from deepfd.backbone import Maps, outputs
 from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
+from deepfd.options import BackboneName
 from pipeline import images
 from pipeline.device import default_device
 from pipeline.errors import UserError

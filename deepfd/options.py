@@ -18,6 +18,8 @@ from pipeline.options import Fraction, Model, Seeds
 # Half photographs, half fakes.
 Batch = Annotated[int, Field(ge=4, multiple_of=2)]
 FrontName = Literal["none", "highpass", "neighbours", "median", "srm", "npr"]
+# What is read of which frozen networks (`deepfd.backbone.READINGS`).
+BackboneName = Literal["efficientnet_lite0", "efficientnet_lite"]
 
 
 class Learned(Model):
@@ -107,7 +109,7 @@ class OnCrops(Learned):
     # Whether D2 is fitted anew on whole pictures after the crops.
     refit: Refit | None = None
     # Frozen networks whose maps the refit of D2 reads too (`deepfd.backbone`).
-    backbone: Literal["efficientnet_lite0", "efficientnet_lite"] | None = None
+    backbone: BackboneName | None = None
     # The contrastive loss beside cross-entropy.
     contrast: Literal["none", "margin", "supervised"]
 

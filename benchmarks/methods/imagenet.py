@@ -2,7 +2,7 @@
 
 Ojha, Li, Lee 2023, "Towards Universal Fake Image Detectors that Generalize Across Generative
 Models" (arXiv 2302.10174): a network that never saw a fake is left as it is, and one linear
-boundary is drawn on what it reads. (Theirs is CLIP's; here it is the one that `deepfd` has beside
+boundary is drawn on what it reads. (Theirs is CLIP's; here it is those that `deepfd` has beside
 its own, at the same stages.)
 """
 
@@ -17,11 +17,12 @@ from benchmarks.methods import linear
 from benchmarks.methods.linear import Linear
 
 if TYPE_CHECKING:
+    from deepfd.options import BackboneName
     from pipeline.folds import Corpus
     from pipeline.images import Jpeg
 
 
-BACKBONE: Literal["efficientnet_lite"] = "efficientnet_lite"
+BACKBONE: BackboneName = "efficientnet_lite"
 
 
 class Options(linear.Options):
@@ -32,7 +33,7 @@ class Options(linear.Options):
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
-    """Turn uint8 (N, S, S, C) into means and spreads of the frozen network's maps, (N, D)."""
+    """Turn uint8 (N, S, S, C) into means and spreads of the frozen networks' maps, (N, D)."""
     from deepfd import backbone
     from pipeline.device import default_device
 

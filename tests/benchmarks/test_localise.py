@@ -98,9 +98,7 @@ def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(chann
     beside = detector.beside(pixels)
     assert (beside is not None) == bool(backbone)
     looked = localise.look(detector, pixels, beside)
-    # Of a last batch the backbone reads fewer at a time than where it is filled up: rounding.
-    atol = 1e-5 if backbone else 1e-9
-    np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=atol)
+    np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-9)
     np.testing.assert_allclose(smoothed(looked.evidence), heat_maps(detector, pixels), atol=1e-5)
     # Grad-CAM by its definition: maps weighted by the mean gradient of the logit, above 0.
     x = data.to_input(data.to_tensor(pixels[:3], detector.device))
