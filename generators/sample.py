@@ -240,8 +240,8 @@ def sample(name: str, run: Params, folder: Path) -> tuple[int, int]:
 def spread(todo: list[tuple[Path, int, int]], job: Job, settings: Sample, bar: tqdm) -> None:
     """Make parts in worker processes, on this machine or on a Dask cluster that sees this folder.
 
-    A part is one worker's whole, and workers use as many threads as this process would: so the
-    pictures are the same bits.
+    A part is one worker's whole, and workers use as many threads as this process would: so nothing
+    but rounding can differ.
 
     Raises:
         UserError: the Dask extra is not installed.
@@ -279,7 +279,7 @@ def _load_once(options: GeneratorBase) -> Generator:
 
 
 def deterministic() -> None:
-    """Make the same batch give the same bits each time, on CUDA too."""
+    """Choose the kernels that give the same bits for the same batch, on CUDA too."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     # Short mantissas would move an image by more than a grey level from batch to batch.

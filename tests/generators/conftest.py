@@ -10,15 +10,38 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 
 from generators.base import file_sha256
-from pipeline import params
+from pipeline import manifest, params
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def assert_same_parts():
+    """Assert that two manifests have the same parts, rows and pictures.
+
+    Pictures may be a grey level apart where they were sampled twice: kernels may add up in another
+    order in another process (it was seen once in thousands of times, on a busy machine).
+    """
+
+    def check(one: Path, other: Path) -> None:
+        assert [path.name for path in manifest.paths(one)] == [
+            path.name for path in manifest.paths(other)
+        ]
+        for first, second in zip(manifest.paths(one), manifest.paths(other), strict=True):
+            tables = [manifest.read_part(path).to_pandas() for path in (first, second)]
+            a, b = (manifest.pixels(table).astype(int) for table in tables)
+            assert np.abs(a - b).max() <= 1 and (a != b).mean() < 0.001
+            left, right = (table.drop(columns=["image", "sha256"]) for table in tables)
+            assert left.equals(right)
+
+    return check
 
 
 @pytest.fixture
