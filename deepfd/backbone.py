@@ -226,17 +226,56 @@ class _Block(nn.Module):
         self.widen = None
         if args.expand_ratio != 1:
             self.widen = fuse_conv_bn_eval(block._expand_conv, block._bn0)
-        self.depthwise = fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        self.depthwise, self.margins = _padding_itself(
+            fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        )
         self.project = fuse_conv_bn_eval(block._project_conv, block._bn2)
         halves = tuple(block._depthwise_conv.stride) != (1, 1)
         self.residual = not halves and args.input_filters == args.output_filters
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return its maps, and those before the projection."""
-        before = x if self.widen is None else F.relu6(self.widen(x), inplace=True)
-        before = F.relu6(self.depthwise(before), inplace=True)
+        wide = x if self.widen is None else _relu6(self.widen(x), self.margins)
+        before = F.relu6(self.depthwise(wide), inplace=True)
         after = self.project(before)
         return (after.add_(x) if self.residual else after), before
+
+
+def _padding_itself(conv: nn.Conv2d) -> tuple[nn.Conv2d, tuple[int, int, int, int]]:
+    """Spare a convolution of the package the padded copy of its input, a sixth of the time.
+
+    Returns:
+        It as one of PyTorch's, and what is to be added to its input before, (left, right, top,
+        bottom): nothing where all sides get as much, which it does itself.
+    """
+    pad = conv.static_padding
+    margins = pad.padding if isinstance(pad, nn.ZeroPad2d) else (0, 0, 0, 0)
+    alike = len({*margins}) == 1
+    found = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,
+        padding=margins[0] if alike else 0, groups=conv.groups,
+    )  # fmt: skip
+    found.weight, found.bias = conv.weight, conv.bias
+    return found, (0, 0, 0, 0) if alike else margins
+
+
+def _relu6(x: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
+    """ReLU6 of maps, with zeros around them: in place where there are to be none."""
+    if not any(margins):
+        return F.relu6(x, inplace=True)
+    left, right, top, bottom = margins
+    n, channels, height, width = x.shape
+    shape = (n, channels, top + height + bottom, left + width + right)
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    for edge in (
+        out[:, :, :top],
+        out[:, :, top + height :],
+        out[..., :left],
+        out[..., left + width :],
+    ):
+        edge.zero_()
+    torch.clamp(x, 0, 6, out=out[:, :, top : top + height, left : left + width])
+    return out
 
 
 def _install(package: str) -> str:
