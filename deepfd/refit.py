@@ -43,7 +43,7 @@ PENALTIES = (
 STEPS = 300
 # Share of valid photographs above the threshold at which their soft copies are looked at; how many
 # of them are looked at.
-CALLED, LOOKED_AT = 0.05, 1000
+CALLED, LOOKED_AT = 0.05, 500
 
 
 # Ways in which a picture is shown at most; beyond them the first again.

@@ -22,7 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from deepfd import train
-from deepfd.detector import Detector, Network
+from deepfd.detector import Network
 from deepfd.objectives import CropBatches, CropLoss, Pool
 from deepfd.options import OnCrops
 from deepfd.refit import refit
@@ -84,16 +84,13 @@ class _AfterFront(nn.Module):
 
 def fit(
     trainings: Sequence[Training], options: OnCrops, finish: Jpeg | None = None
-) -> list[tuple[Network, dict[str, object]]]:
+) -> list[train.Trained]:
     """Train networks of one shape side by side; `deepfd.train.fit` of each, up to rounding.
 
     Args:
         trainings: K of them.
         options: of all of them.
         finish: the last step to pixels of every picture.
-
-    Returns:
-        Of each: the network, and what is to be kept on record of its training (JSON values).
 
     Raises:
         UserError: see `deepfd.train.fit`.
@@ -118,9 +115,10 @@ def fit(
         for one, loss in zip(trainings, losses, strict=True):
             train.check_loss(loss, options.steps)
             extra = refit(one.network, one.fold.train, one.fold.valid, options, one.seed, finish)
-            valid = train.validate(Detector(copy.deepcopy(one.network)), one.fold.valid)
+            scores = train.scored(one.network, one.fold.valid.pixels)
+            valid = train.metrics(scores, one.fold.valid.labels)
             record = train.record(train.LAST, options.steps, options.steps, valid, numbers)
-            found.append((one.network, record | extra))
+            found.append(train.Trained(one.network, record | extra, scores))
     return found
 
 

@@ -33,6 +33,8 @@ class Method(Protocol):
     deterministic: ClassVar[bool] = False
     # Whether several of its networks can be trained as one.
     stackable: ClassVar[bool] = False
+    # `score` of the valid images of its fit, where that has made them already.
+    valid_scores: np.ndarray | None = None
 
     @classmethod
     def keep(cls) -> None:

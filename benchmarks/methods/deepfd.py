@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.methods.base import Asked, Method
+from benchmarks.methods.base import Asked
+from benchmarks.methods.learned import Learned
 from deepfd import backbone, stacked
 from deepfd import train as training
-from deepfd.detector import Detector, Network
+from deepfd.detector import Network
 from deepfd.objectives import Pool
 from deepfd.options import Npr, OnCrops, ResidualNet
 from deepfd.refit import all_shown, softened
@@ -38,7 +39,7 @@ def _network(train: Images, options: ResidualNet | Npr, seed: int) -> Network:
     return Network(channels, size, **architecture(options), seed=seed_for(seed, "weights"))
 
 
-class DeepFD(Detector, Method):
+class DeepFD(Learned):
     """Trained on random crops of both classes; it scores whole pictures."""
 
     stackable = True
@@ -50,7 +51,7 @@ class DeepFD(Detector, Method):
     ) -> Self:  # fmt: skip
         """Fit on `train` (`benchmarks.methods.base.Method`); `valid` is only reported on."""
         network = _network(train, options, seed)
-        found, about = training.fit(
+        trained = training.fit(
             train,
             valid,
             options,
@@ -59,7 +60,7 @@ class DeepFD(Detector, Method):
             ),
             log,
         )
-        return cls(found, {"method": options.method, "seed": seed, **about}, crop, finish)
+        return cls.of(trained, options.method, seed, crop, finish)
 
     @classmethod
     def fit_several(
@@ -75,8 +76,8 @@ class DeepFD(Detector, Method):
             finish,
         )
         return [
-            cls(network, {"method": options.method, "seed": one.seed, **about}, one.crop, finish)
-            for one, (network, about) in zip(several, found, strict=True)
+            cls.of(trained, options.method, one.seed, one.crop, finish)
+            for one, trained in zip(several, found, strict=True)
         ]
 
     @classmethod

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from benchmarks.methods.base import Method
+from benchmarks.methods.learned import Learned
 from deepfd import train as training
-from deepfd.detector import Detector, Network
+from deepfd.detector import Network
 from deepfd.options import Faithful as Options
 from pipeline.folds import Images
 from pipeline.images import Crop, Jpeg
 from pipeline.seeds import seed_for
 
 
-class Faithful(Detector, Method):
+class Faithful(Learned):
     """The authors' released code, mended where it is broken.
 
     As there: network, two-image pairs in the same mixture, margin 0.5 on softmaxed features, batch
@@ -44,11 +44,11 @@ class Faithful(Detector, Method):
         size, _, channels = train.pixels.shape[1:]
         body = {"kind": "paper", "width": options.width}
         network = Network(channels, size, body=body, seed=seed_for(seed, "weights"))
-        found, about = training.fit(
+        trained = training.fit(
             train,
             valid,
             options,
             lambda device: training.pairs_plan(train, options, seed, device, network.to(device)),
             log,
         )
-        return cls(found, {"method": options.method, "seed": seed, **about}, crop, finish)
+        return cls.of(trained, options.method, seed, crop, finish)

@@ -62,7 +62,7 @@ def test_each_is_the_network_that_is_trained_alone(folds, name, monkeypatch):
     found = stacked.fit(several, options)
     pixels = folds[0].valid.pixels
     answers = []
-    for first, (network, record), (expected, expected_record) in zip(
+    for first, (network, record, said), (expected, expected_record, _) in zip(
         before, found, alone, strict=True
     ):
         assert record.keys() == expected_record.keys()
@@ -70,6 +70,7 @@ def test_each_is_the_network_that_is_trained_alone(folds, name, monkeypatch):
         assert record["valid"] == pytest.approx(expected_record["valid"], abs=2e-3)
         scores, wanted = (Detector(copy.deepcopy(n)).score(pixels) for n in (network, expected))
         np.testing.assert_allclose(scores, wanted, atol=2e-3)
+        assert np.array_equal(said, scores)
         answers.append(scores)
         # It was trained, batch norm's statistics too, and by as much as alone.
         for part in ("weight", "running_mean"):
@@ -120,8 +121,8 @@ def test_d2_of_each_is_fitted_anew_where_that_is_asked_for(backbone, folds):
     refit = {"refit": Refit(pictures=64, soft=1.0, penalty=PENALTIES[-1]), "backbone": backbone}
     options = METHODS["treated"].model_copy(update=refit)
     found = stacked.fit(asked(folds, options), options)
-    assert [record["refit"]["penalty"] for _, record in found] == [PENALTIES[-1]] * 4
-    assert all((network.beside is not None) == bool(backbone) for network, _ in found)
-    boundaries = [torch.from_numpy(network.boundary()[0]) for network, _ in found]
-    assert all(not network.d2.before[2].weight[0].any() for network, _ in found)
+    assert [record["refit"]["penalty"] for _, record, _ in found] == [PENALTIES[-1]] * 4
+    assert all((network.beside is not None) == bool(backbone) for network, *_ in found)
+    boundaries = [torch.from_numpy(network.boundary()[0]) for network, *_ in found]
+    assert all(not network.d2.before[2].weight[0].any() for network, *_ in found)
     assert not any(torch.allclose(a, b) for i, a in enumerate(boundaries) for b in boundaries[:i])

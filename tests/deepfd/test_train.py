@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -59,9 +60,10 @@ def test_one_cycle_rises_over_30_percent_and_ends_near_0():
 
 def test_validation_is_class_balanced_cross_entropy_and_auc(planted):
     fold = planted(30).subset(np.r_[0:30:2, 1:10:2])  # 15 photographs, 5 fakes
-    detector = Detector(Network(1, 32, body={"kind": "paper", "width": 8}, seed=0))
-    scores = detector.score(fold.pixels)
-    found = training.validate(detector, fold)
+    network = Network(1, 32, body={"kind": "paper", "width": 8}, seed=0)
+    scores = training.scored(network, fold.pixels)
+    assert network.training and np.array_equal(scores, Detector(network).score(fold.pixels))
+    found = training.metrics(scores, fold.labels)
     halves = [log_loss(fold.labels[fold.labels == y], scores[fold.labels == y], labels=[0, 1])
               for y in (0, 1)]  # fmt: skip
     assert found["loss"] == pytest.approx(np.mean(halves))
@@ -72,12 +74,16 @@ def test_the_checkpoint_of_lowest_valid_loss_is_kept(planted, monkeypatch):
     offered = iter([0.9, 0.4, 0.7, 0.4])
     states = []
 
-    def validate(detector, valid):
-        states.append(detector.network.state_dict())
-        return {"loss": next(offered), "auc": 0.5}
+    def scored(network, pixels):
+        states.append(copy.deepcopy(network.state_dict()))
+        return np.full(len(pixels), len(states))
 
-    monkeypatch.setattr(training, "validate", validate)
-    network, about = run(planted(40), planted(20, seed=1))
+    monkeypatch.setattr(training, "scored", scored)
+    monkeypatch.setattr(
+        training, "metrics", lambda scores, labels: {"loss": next(offered), "auc": 0.5}
+    )
+    network, about, scores = run(planted(40), planted(20, seed=1))
+    assert set(scores) == {2}
     assert about["step"] == 12  # the second of steps 8, 12, 16, 17: none in the first phase
     assert about["valid"]["loss"] == 0.4
     kept = network.state_dict()
@@ -99,7 +105,7 @@ def test_selection_sees_the_valid_images_and_no_others(planted, monkeypatch):
 
 def test_the_last_step_of_a_training_on_crops_is_the_model(planted, monkeypatch):
     monkeypatch.delenv("DEEPFD_PRECISION", raising=False)
-    _, about = run(planted(40), planted(20, seed=1), CROPS)
+    _, about, _ = run(planted(40), planted(20, seed=1), CROPS)
     assert about["rule"] == training.LAST
     assert about["step"] == about["steps"] == 12
     assert about["precision"] == "fp32"
@@ -150,7 +156,7 @@ def test_bf16_and_fp32_trainings_are_scored_in_fp32_and_agree_on_what_is_learnt(
     fold, valid, test = planted(120), planted(40, seed=1), planted(60, seed=2)
     options = CROPS.model_copy(update={"steps": 60, "lr": 0.01})
     for number in ("fp32", "bf16"):
-        net, about = run(fold, valid, options.model_copy(update={"precision": number}))
+        net, about, _ = run(fold, valid, options.model_copy(update={"precision": number}))
         assert about["precision"] == number
         scores = Detector(net).score(test.pixels)
         assert roc_auc_score(test.labels, scores) > 0.95
@@ -170,8 +176,8 @@ def test_the_format_is_measured_where_it_is_left_open(planted, monkeypatch):
     options = CROPS.model_copy(update={"precision": "auto"})
     with monkeypatch.context() as patch:
         patch.setattr(training.precision, "choose", choose)
-        one, _ = run(planted(40), planted(20, seed=1), options)
+        one, *_ = run(planted(40), planted(20, seed=1), options)
     assert asked == ["auto"]
-    other, _ = run(planted(40), planted(20, seed=1), CROPS)
+    other, *_ = run(planted(40), planted(20, seed=1), CROPS)
     # A measurement leaves no trace in what is trained.
     assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
