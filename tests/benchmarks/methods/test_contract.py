@@ -61,6 +61,9 @@ def test_scores_are_probabilities_and_a_function_of_image_and_seed(name, fold, t
     scores = model.score(fold.test.pixels)
     assert scores.shape == (len(fold.test),) and scores.dtype == np.float64
     assert ((scores >= 0) & (scores <= 1)).all()
+    # What a fit knows of its valid images already is what it says of them now.
+    if model.valid_scores is not None:
+        assert np.array_equal(model.valid_scores, model.score(fold.valid.pixels))
     # Fitted again: the same bits.
     again = method.fit(fold.train, fold.valid, options, seed=1)
     assert np.array_equal(again.score(fold.test.pixels), scores)

@@ -38,6 +38,7 @@ every_method = pytest.mark.parametrize("name", list(OPTIONS))
 def test_a_planted_signal_is_learnt(name, planted):
     method = load_method(name).fit(planted(120), planted(40, seed=1), OPTIONS[name], seed=0)
     test = planted(80, seed=2)
+    assert method.valid_scores.shape == (40,)
     scores = method.score(test.pixels)
     assert scores.dtype == np.float64
     assert scores.shape == (80,)
