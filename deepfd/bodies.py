@@ -108,7 +108,10 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, S, S) to (N, outputs, S / stride, S / stride)."""
         out = F.silu(self.norm1(x))
-        out = self.norm2(self.conv1(out)) if self.training else _normed(self.conv1, self.norm2, out)
+        if self.training or torch.is_grad_enabled():
+            out = self.norm2(self.conv1(out))
+        else:
+            out = _normed(self.conv1, self.norm2, out)
         # The stride is taken before the 1x1 convolution: with one of its own its backward pass
         # writes past its memory where `inputs` is below 8 and the CPU's best is AVX2
         # (github.com/uxlfoundation/oneDNN/issues/6035).
@@ -117,7 +120,7 @@ class ResidualBlock(nn.Module):
 
 
 def _normed(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Convolve, then normalise by the running statistics, as one convolution."""
+    """Convolve, then normalise by the running statistics, as one convolution without gradients."""
     weight, bias = fuse_conv_bn_weights(
         conv.weight,
         conv.bias,

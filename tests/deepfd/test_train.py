@@ -119,6 +119,7 @@ def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):
     assert torch.equal(state, torch.get_rng_state())
     assert np.array_equal(numpy_state, np.random.get_state()[1])
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_live_metrics_are_written_where_they_are_asked_for(planted, tmp_path, monkeypatch):
