@@ -73,21 +73,17 @@ def device() -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def score(model: Method, pixels: np.ndarray) -> np.ndarray:
-    """Score uint8 (N, H, W, C) and check the answer: float64 (N,) in [0, 1].
+def score(model: Method, pixels: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Score uint8 (N, H, W, C), where that is not `known`, and check: float64 (N,) in [0, 1].
 
     Raises:
         UserError: the method broke its promise.
     """
-    return _checked(model, model.score(pixels), len(pixels))
-
-
-def _checked(model: Method, scores: np.ndarray, images: int) -> np.ndarray:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.shape != (images,) or not ((values >= 0) & (values <= 1)).all():
+    values = np.asarray(model.score(pixels) if known is None else known, dtype=np.float64)
+    if values.shape != (len(pixels),) or not ((values >= 0) & (values <= 1)).all():
         raise UserError(
             f"{type(model).__name__} gave scores of shape {values.shape} from {np.min(values)} to "
-            f"{np.max(values)} for {images} images; expected one P(fake) in [0, 1] each: "
+            f"{np.max(values)} for {len(pixels)} images; expected one P(fake) in [0, 1] each: "
             "lower its learning rate in params.yaml or mend its score()"
         )
     return values
@@ -125,10 +121,7 @@ def write_seed(
     (given to choose a step or a parameter on) and `threshold`.
     """
     timing = {"seconds": round(seconds, 4), "device": device()}
-    valid = model.valid_scores
-    if valid is None:
-        valid = model.score(fold.valid.pixels)
-    valid = _checked(model, valid, len(fold.valid))
+    valid = score(model, fold.valid.pixels, model.valid_scores)
     rule, target = params.matrix.threshold.rule, params.matrix.threshold.fpr
     threshold = threshold_by(rule, valid, fold.valid.labels, target)
     real = fold.valid.labels == 0

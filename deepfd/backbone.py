@@ -245,18 +245,16 @@ def _padding_itself(conv: nn.Conv2d) -> tuple[nn.Conv2d, tuple[int, int, int, in
     """Spare a convolution of the package the padded copy of its input, a sixth of the time.
 
     Returns:
-        It as one of PyTorch's, and what is to be added to its input before, (left, right, top,
-        bottom): nothing where all sides get as much, which it does itself.
+        It, and what is to be added to its input before, (left, right, top, bottom): nothing where
+        all sides get as much, which it does itself.
     """
-    pad = conv.static_padding
-    margins = pad.padding if isinstance(pad, nn.ZeroPad2d) else (0, 0, 0, 0)
-    alike = len({*margins}) == 1
-    found = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,
-        padding=margins[0] if alike else 0, groups=conv.groups,
-    )  # fmt: skip
-    found.weight, found.bias = conv.weight, conv.bias
-    return found, (0, 0, 0, 0) if alike else margins
+    pad, nothing = conv.static_padding, (0, 0, 0, 0)
+    margins = pad.padding if isinstance(pad, nn.ZeroPad2d) else nothing
+    conv.static_padding = nn.Identity()
+    if len({*margins}) > 1:
+        return conv, margins
+    conv.padding = margins[:2]
+    return conv, nothing
 
 
 def _relu6(x: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
@@ -267,13 +265,8 @@ def _relu6(x: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
     n, channels, height, width = x.shape
     shape = (n, channels, top + height + bottom, left + width + right)
     out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    for edge in (
-        out[:, :, :top],
-        out[:, :, top + height :],
-        out[..., :left],
-        out[..., left + width :],
-    ):
-        edge.zero_()
+    out[:, :, :top] = out[:, :, top + height :] = 0
+    out[..., :left] = out[..., left + width :] = 0
     torch.clamp(x, 0, 6, out=out[:, :, top : top + height, left : left + width])
     return out
 
