@@ -171,7 +171,7 @@ class Trained(NamedTuple):
 
 
 def scored(network: Network, pixels: np.ndarray) -> np.ndarray:
-    """Score pictures (`Detector.score`) with a network that is still to be trained."""
+    """Score pictures (`Detector.score`) with a network that may be trained further."""
     # A copy, since a detector puts its network into evaluation mode for good.
     return Detector(copy.deepcopy(network)).score(pixels)
 

@@ -113,6 +113,7 @@ def test_damage_is_found_and_only_the_damaged_part_is_made_again(
         damage()
         assert stage.sample("a", run, folder) == (20, made)
         assert {path.name for path in folder.iterdir()} == set(good)
+        assert second.read_bytes() == good[second.name]  # whole all the time: it was left alone
         assert_same_parts(folder, tmp_path / "good")
 
 
