@@ -42,7 +42,7 @@ from benchmarks.scores import table as scores_table
 from benchmarks.thresholds import rule_name, shortfall, threshold_by
 from deepfd import calibrate
 from deepfd.options import Learned
-from pipeline import folds
+from pipeline import folds, forked
 from pipeline.code import digest_of_method
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Corpus, Fold, Images, file_name
@@ -306,7 +306,7 @@ class Run:
             starts = range(0, len(tasks), stack)
             function, work = self.fit_stack, [tuple(tasks[at : at + stack]) for at in starts]
         if several > 1:
-            workers.each(function, work, min(len(work), several), self.name)
+            forked.each(function, work, min(len(work), several), self.name)
         else:
             for one in work:
                 function(*one)

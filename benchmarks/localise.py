@@ -34,8 +34,7 @@ from benchmarks.fit import seeds_of
 from benchmarks.localisation import ALL, MEASURES, OURS, OUT, SCHEMA, summary
 from benchmarks.methods import load_method
 from benchmarks.resample import draw_weights
-from deepfd import data, faces
-from deepfd.backbone import Maps, statistics_of
+from deepfd import backbone, data, faces
 from deepfd.calibrate import logits
 from deepfd.detector import Detector
 from deepfd.localise import enlarged, smoothed
@@ -43,6 +42,7 @@ from deepfd.predict import Threshold
 from pipeline import folds
 from pipeline.errors import UserError, one_line
 from pipeline.folds import Images
+from pipeline.forked import mapped
 from pipeline.images import finished
 from pipeline.manifest import write_table
 from pipeline.params import NONE, Params
@@ -81,33 +81,55 @@ class Looked:
     grad_cam: np.ndarray
 
 
-def look(detector: Detector, pixels: np.ndarray, beside: Maps | None) -> Looked:
+def look(
+    detector: Detector, pixels: np.ndarray, statistics: Tensor | None = None,
+    places: Tensor | None = None,
+) -> Looked:  # fmt: skip
     """Score pictures, uint8 (N, S, S, C), and say where, by both maps.
 
     Args:
         detector: of any seed.
         pixels: the pictures.
-        beside: what `Detector.beside` returns of them, for any seed that reads the backbone.
+        statistics: what the backbone says of them, (N, K); None where it has no part.
+        places: what each of their places adds by the detector's weights (`deepfd.backbone.Seen`),
+            (N, S, S); None where it has no part.
     """
     network = detector.network
-    if detector.backbone is None:
-        beside = None
     head = _Head(network.d2)
     cam = LayerGradCam(head, head.cut)
     found: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(pixels), detector.batch):
-        some = pixels[start : start + detector.batch]
-        x = data.to_input(data.to_tensor(some, detector.device))
+        part = slice(start, start + detector.batch)
+        x = data.to_input(data.to_tensor(pixels[part], detector.device))
         with torch.no_grad():
             maps = network.d1.maps(x)
-            part = beside and tuple(one[start : start + detector.batch] for one in beside)
-            numbers = None if part is None else statistics_of(detector.backbone, part).cpu().numpy()
+            numbers = None if statistics is None else statistics[part].cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
-            evidence = detector.evidence_of(maps, part)
-        places = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
-        large = (enlarged(one.cpu().numpy(), detector.size) for one in (evidence, places[:, 0]))
+            evidence = detector.evidence_of(maps, None if places is None else places[part])
+        found_by = cam.attribute(maps.requires_grad_(), target=1, relu_attributions=True).detach()
+        large = (enlarged(one.cpu().numpy(), detector.size) for one in (evidence, found_by[:, 0]))
         found.append((scores_, *large))
     return Looked(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def looked_by(detectors: Sequence[Detector], pixels: np.ndarray) -> list[Looked]:
+    """Let several detectors look at pictures, which the backbone reads once for all of them.
+
+    A seed whose refit left D2 as it was does not read the backbone; another may.
+    """
+    readers = [one for one in detectors if one.backbone is not None]
+    seen = None
+    if readers:
+        first = readers[0]
+        weights = torch.stack([one.network.beside for one in readers])
+        seen = backbone.look(first.backbone, pixels, weights, first.size, first.device)
+    found, place = [], 0
+    for one in detectors:
+        beside = ()
+        if one.backbone is not None:
+            beside, place = (seen.statistics, seen.places[:, place]), place + 1
+        found.append(look(one, pixels, *beside))
+    return found
 
 
 def centre(size: int) -> np.ndarray:
@@ -176,15 +198,13 @@ def pixels_of(made: Sequence[Composite]) -> np.ndarray:
 
 
 def rows_of(
-    detector: Detector, threshold: Threshold, made: Sequence[Composite],
-    beside: Maps | None, seed: int,
-) -> pd.DataFrame:  # fmt: skip
-    """Measure one detector on pictures: a row per picture and map, `MEASURES` and what it is.
+    looked: Looked, threshold: Threshold, made: Sequence[Composite], seed: int
+) -> pd.DataFrame:
+    """Measure what a detector says: a row per picture and map, `MEASURES` and what it is.
 
     In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
     """
     masks = np.stack([one.fake if one.fake.any() else one.region for one in made])
-    looked = look(detector, pixels_of(made), beside)
     about = {
         "pair": [one.pair for one in made],
         "region": [one.shape for one in made],
@@ -297,30 +317,50 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
             FAKE_IN: finish(composites(FAKE_IN, hosts, fakes, framing, params.seed)),
             REAL_IN: finish(composites(REAL_IN, fakes, photographs, framing, params.seed)),
         }
-    rows = []
     wanted = held_outs or (NONE, *params.train_generators)
-    for held_out in tqdm(wanted, desc="localise", unit=" folds"):
-        seen = params.training_generators(held_out)
+    fits = {held_out: list(load_detectors(params, held_out)) for held_out in wanted}
+    # What is looked at, and by the detectors of which folds: each picture is read once for all.
+    # (What all look at comes first: it takes longest.)
+    groups: list[tuple[str, str, list[Composite], list[str]]] = []
+    if control:
+        groups += [("", CONTROL, control, [*wanted]), ("", UNTOUCHED, untouched, [*wanted])]
+    for name, kinds in made.items():
+        lookers = [held_out for held_out in wanted if held_out in (NONE, name)]
+        groups += [(name, kind, pictures, lookers) for kind, pictures in kinds.items() if lookers]
+
+    def one(number: int) -> dict[str, list[dict[str, Any]]]:
+        name, kind, pictures, lookers = groups[number]
+        return {
+            held_out: [{"generator": name, "composite": kind} | row for row in rows]
+            for held_out, rows in _measured(params, pictures, {h: fits[h] for h in lookers})
+        }
+
+    found = mapped(one, len(groups), "localise", "groups of pictures")
+    rows = []
+    for held_out in wanted:
         about = {"method": METHOD, "held_out": held_out, "data": digest}
-        named = params.generators if held_out == NONE else (held_out,)
-        groups = [(name, kind, some_) for name in named for kind, some_ in made[name].items()]
-        if control:
-            groups += [("", CONTROL, control), ("", UNTOUCHED, untouched)]
-        fits = list(load_detectors(params, held_out))
-        # A seed whose refit left D2 as it was does not read the backbone; another may.
-        reader = next((detector for _, detector, _ in fits if detector.backbone), None)
-        for name, kind, pictures in groups:
-            beside = None if reader is None else reader.beside(pixels_of(pictures))
-            table = pd.concat(
-                [
-                    rows_of(detector, threshold, pictures, beside, params.seed).assign(fit=seed)
-                    for seed, detector, threshold in fits
-                ]
-            )
-            what = {"generator": name, "composite": kind, "seen": name in seen if name else None}
-            found = summed_up(table, params.matrix.bootstrap, params.seed)
-            rows += [about | what | row for row in found]
+        seen = params.training_generators(held_out)
+        for by_fold in found:
+            for row in by_fold.get(held_out, ()):
+                name = row["generator"]
+                rows.append(about | row | {"seen": name in seen if name else None})
     return pa.Table.from_pylist(rows, SCHEMA).to_pandas()
+
+
+def _measured(
+    params: Params,
+    pictures: Sequence[Composite],
+    fits: dict[str, list[tuple[int, Detector, Threshold]]],
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Measure the detectors of some folds on the same pictures: a fold, its rows."""
+    every = [detector for several in fits.values() for _, detector, _ in several]
+    looked = iter(looked_by(every, pixels_of(pictures)))
+    for held_out, several in fits.items():
+        tables = [
+            rows_of(next(looked), threshold, pictures, params.seed).assign(fit=seed)
+            for seed, _, threshold in several
+        ]
+        yield held_out, [*summed_up(pd.concat(tables), params.matrix.bootstrap, params.seed)]
 
 
 @one_line

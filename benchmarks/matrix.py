@@ -18,10 +18,10 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
 from benchmarks import scores as scores_files
 from benchmarks.cells import Scored, measure
@@ -32,6 +32,7 @@ from benchmarks.readings import RESULTS, RESULTS_SCHEMA, left_out, tested_only, 
 from benchmarks.resample import Draws
 from benchmarks.scores import CLEAN, TEST, VALID
 from pipeline.errors import one_line
+from pipeline.forked import mapped
 from pipeline.manifest import REAL, is_real, write_atomic, write_table
 from pipeline.params import Params
 from pipeline.params import load as load_params
@@ -40,6 +41,8 @@ HEADLINES = Path("benchmarks/metrics.json")
 PLOTS = Path("benchmarks/plots")
 # Fits that differ in their seed alone.
 FIT_KEYS = ["method", "held_out"]
+# From so many folds of methods on they are measured by a process for each core.
+MANY = 8
 
 
 def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -53,44 +56,56 @@ def build(params: Params, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
         UserError: see `benchmarks.cells.Scored`.
     """
     draws = Draws(params.matrix.bootstrap, params.seed)
-    rows, found = [], {}
     groups = list(scores.groupby(FIT_KEYS, sort=False, observed=True))
-    for (method, fold), same in tqdm(groups, desc="matrix", unit="fold"):
-        trained = params.training_generators(fold)
-        is_fixed = load_method(params.methods[method].method).deterministic
-        valid = dict(list(same[same["split"] == VALID].groupby("seed")))
-        made = []
-        tested = same[same["split"] == TEST].groupby("perturbation", sort=False, observed=True)
-        for perturbation, test in tested:
-            fits = [
-                Scored(part, valid.get(seed, part[:0]), draws)
-                for seed, part in test.groupby("seed")
-            ]
-            # Rows in the order of params.yaml, then the collections.
-            sources = [name for name in params.generators if name in fits[0].sources]
-            sources += [name for name in fits[0].sources if is_real(name)]
-            for name in sources:
-                measured_rows, measured, sizes = measure(fits, name, is_fixed)
-                seen = name in (fits[0].trained if is_real(name) else trained)
-                about = {
-                    "method": method,
-                    "perturbation": perturbation,
-                    "generator": name,
-                    "fold": fold,
-                    "family": REAL if is_real(name) else params.generators[name].family,
-                    "seen": seen,
-                    "round": params.round,
-                    **{k: test[k].iloc[0] for k in ("n_train", "threshold_rule", "code", "data")},
-                }
-                made += [about | row for row in measured_rows]
-                if perturbation == CLEAN and not seen:
-                    found[method, fold, name] = measured, sizes
-        # A family of one generator is left out where that is.
-        alike = (name for name in params.family_held_outs() if params.fold_of(name) == fold)
-        for held_out in dict.fromkeys((fold, *alike)):
-            rows += [row | {"held_out": held_out} for row in made]
+
+    def one(number: int) -> tuple[list[dict[str, Any]], dict[Any, Any]]:
+        keys, same = groups[number]
+        return _rows(params, *keys, same, draws)
+
+    rows, found = [], {}
+    for made, measured in mapped(one, len(groups), "matrix", "folds", MANY):
+        rows += made
+        found |= measured
     results = pa.Table.from_pylist(rows, RESULTS_SCHEMA).to_pandas()
     return results, compare(params, found)
+
+
+def _rows(
+    params: Params, method: str, fold: str, same: pd.DataFrame, draws: Draws
+) -> tuple[list[dict[str, Any]], dict[Any, Any]]:
+    """Measure what a method says with one fold: rows, and by cell what is to be compared."""
+    trained = params.training_generators(fold)
+    is_fixed = load_method(params.methods[method].method).deterministic
+    valid = dict(list(same[same["split"] == VALID].groupby("seed")))
+    made, found = [], {}
+    tested = same[same["split"] == TEST].groupby("perturbation", sort=False, observed=True)
+    for perturbation, test in tested:
+        fits = [
+            Scored(part, valid.get(seed, part[:0]), draws) for seed, part in test.groupby("seed")
+        ]
+        # Rows in the order of params.yaml, then the collections.
+        sources = [name for name in params.generators if name in fits[0].sources]
+        sources += [name for name in fits[0].sources if is_real(name)]
+        for name in sources:
+            measured_rows, measured, sizes = measure(fits, name, is_fixed)
+            seen = name in (fits[0].trained if is_real(name) else trained)
+            about = {
+                "method": method,
+                "perturbation": perturbation,
+                "generator": name,
+                "fold": fold,
+                "family": REAL if is_real(name) else params.generators[name].family,
+                "seen": seen,
+                "round": params.round,
+                **{k: test[k].iloc[0] for k in ("n_train", "threshold_rule", "code", "data")},
+            }
+            made += [about | row for row in measured_rows]
+            if perturbation == CLEAN and not seen:
+                found[method, fold, name] = measured, sizes
+    # A family of one generator is left out where that is.
+    alike = (name for name in params.family_held_outs() if params.fold_of(name) == fold)
+    held_outs = dict.fromkeys((fold, *alike))
+    return [row | {"held_out": held_out} for held_out in held_outs for row in made], found
 
 
 def headlines(results: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -1,25 +1,9 @@
-"""The processes of fits: side by side, one per core, each on one thread; or one fit by several.
-
-Small networks gain little from a second thread and much from a neighbour on the other core; and a
-fit on one thread gives the same bits however many run beside it.
-"""
+"""How many fits run side by side (`pipeline.forked`), or as one network; or one fit by several."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
 import os
 import shlex
-import signal
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.synchronize import Event
-from typing import Any
-
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from pipeline import cores
 from pipeline.errors import UserError
@@ -27,10 +11,6 @@ from pipeline.errors import UserError
 WORKERS = "DEEPFD_WORKERS"
 STACK = "DEEPFD_STACK"
 LAUNCH = "DEEPFD_LAUNCH"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-_function: Callable[..., Any] | None = None
-_stopped: Event | None = None
 
 
 def _number(variable: str) -> int | None:
@@ -72,53 +52,6 @@ def count() -> int:
     if cores.has_gpu():
         return 1
     return cores.available()
-
-
-def _set_up(function: Callable[..., Any], stopped: Event) -> None:
-    """Set a worker up: one thread, and it ends with the process that forked it."""
-    global _function, _stopped
-    _function, _stopped = function, stopped
-    if torch := sys.modules.get("torch"):  # forked with the method that needs it
-        torch.set_num_threads(1)
-    threadpool_limits(1)  # those of NumPy and scikit-learn
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _call(task: tuple[Any, ...]) -> None:
-    if not _stopped.is_set():
-        _function(*task)
-
-
-def each(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int, title: str
-) -> None:
-    """Call `function(*task)` for every task, in forked processes that share this one's memory.
-
-    Args:
-        function: what it returns is dropped; it writes what it makes.
-        tasks: arguments, picklable.
-        workers: how many at a time.
-        title: of the progress bar.
-
-    Raises:
-        Exception: the first that a worker raises; what is not begun is not begun any more, and
-            what is begun is waited for.
-    """
-    fork = multiprocessing.get_context("fork")
-    stopped = fork.Event()
-    with (
-        ProcessPoolExecutor(workers, fork, _set_up, (function, stopped)) as pool,
-        tqdm(total=len(tasks), desc=title, unit=" fits") as bar,
-    ):
-        futures = [pool.submit(_call, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                bar.update()
-        except BaseException:
-            stopped.set()  # (the pool cannot take back what waits at its workers' door)
-            raise
 
 
 def launch(arguments: list[str]) -> None:

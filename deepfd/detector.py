@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepfd import backbone, data
-from deepfd.backbone import Maps, outputs
+from deepfd.backbone import outputs
 from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
@@ -238,26 +238,26 @@ class Detector:
 
         Its mean over all places is the logit of P(fake): above 0 speaks for a fake.
         """
+        name, network, places = self.backbone, self.network, None
         maps = [np.empty((0, 1, 1), np.float32)] if not len(pixels) else []
         for start, x in zip(count(step=self.batch), self._batches(pixels), strict=False):
-            beside = self.beside(pixels[start : start + self.batch])
-            maps.append(self.evidence_of(self.network.d1.maps(x), beside).cpu().numpy())
+            if name is not None:
+                part, weights = pixels[start : start + self.batch], network.beside[None]
+                places = backbone.look(name, part, weights, self.size, self.device).places[:, 0]
+            maps.append(self.evidence_of(network.d1.maps(x), places).cpu().numpy())
         return np.concatenate(maps)
 
-    def beside(self, pixels: np.ndarray) -> Maps | None:
-        """Return the backbone's maps of uint8 pixels, N at least 1; None where it has no part.
+    def evidence_of(self, maps: Tensor, places: Tensor | None) -> Tensor:
+        """Return `evidence` of D1's maps of N pictures.
 
-        They are the same for every detector with the same backbone.
+        Args:
+            maps: as D1 returns them.
+            places: what each place of the pictures adds by the backbone, (N, size, size); None
+                where it has no part.
         """
-        name = self.backbone
-        return None if name is None else backbone.maps_of(name, pixels, self.device)
-
-    def evidence_of(self, maps: Tensor, beside: Maps | None) -> Tensor:
-        """Return `evidence` of D1's maps of N pictures and of the backbone's, `beside`."""
         evidence = self.network.d2.evidence(maps)
-        if beside is None:
+        if places is None:
             return evidence
-        places = backbone.places_of(self.backbone, beside, self.network.beside, self.size)
         return evidence + F.adaptive_avg_pool2d(places, evidence.shape[-1])
 
     @torch.inference_mode()

@@ -97,9 +97,7 @@ def one_cycle(lr: float, steps: int) -> Callable[[int], float]:
 
 def crops_optimizer(weights: Iterable[Tensor], options: OnCrops) -> torch.optim.Optimizer:
     """Return the optimizer of DeepFD's training."""
-    return torch.optim.AdamW(
-        weights, lr=options.lr, weight_decay=options.weight_decay, foreach=True
-    )
+    return torch.optim.AdamW(weights, lr=options.lr, weight_decay=options.weight_decay, fused=True)
 
 
 def crops_plan(

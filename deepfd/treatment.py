@@ -12,7 +12,6 @@ on the image's id, its class and the number of the copy alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from deepfd.options import Treatment
-from pipeline import cores
 from pipeline.changes import Change, blurred, moved, resized, sharpened, toned, zoomed
 from pipeline.folds import Images
+from pipeline.forked import split
 from pipeline.images import Jpeg, finished, to_pil
 from pipeline.seeds import seed_for
 from pipeline.softness import ENLARGING, FILTERS, jpeg, pick, soft
@@ -33,6 +32,9 @@ FACTORS, SIGMAS = (0.625, 1.5625), (0.2, 0.9)
 # Side of the part of a photograph that is enlarged, of the whole; where in the free room it lies;
 # share of such photographs that meet nothing else.
 PART, PLACE, ALONE = (0.45, 0.95), (0.2, 0.8), 0.5
+
+# Pictures that are worth a process.
+MANY = 256
 
 # Copies are the same in every fold and for every seed of a run: made once, by image id.
 _made: dict[tuple[Treatment, int, Jpeg | None, str], np.ndarray] = {}
@@ -189,6 +191,8 @@ def _changed(
         pixels = np.asarray(picture, dtype=np.uint8).reshape(images.pixels.shape[1:])
         return finished(pixels, finish)
 
-    # Pillow frees the interpreter; the order of the threads decides nothing.
-    with ThreadPoolExecutor(cores.available()) as pool:
-        return list(pool.map(one, places, chunksize=64))
+    def some(start: int, stop: int) -> list[np.ndarray]:
+        return [one(place) for place in places[start:stop]]
+
+    # By processes: most of it holds the interpreter, so that a second thread gains nothing.
+    return [made for part in split(some, len(places), MANY) for made in part]

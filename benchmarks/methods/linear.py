@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import PositiveFloat
@@ -24,7 +24,7 @@ from pipeline.options import Model
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
-    from pipeline.folds import Images
+    from pipeline.folds import Corpus, Images
 
 MAX_ITERATIONS = 10_000
 # Of the largest gradient. scikit-learn's default, 1e-4, stops so early on features as alike as
@@ -65,6 +65,8 @@ class Linear(Method):
     """
 
     deterministic = True
+    # Whether features are kept by picture, and worth making before the fits, by all cores.
+    kept: ClassVar[bool] = False
 
     def __init__(
         self, mean: np.ndarray, scale: np.ndarray, weight: np.ndarray, bias: float
@@ -78,6 +80,14 @@ class Linear(Method):
     def features(pixels: np.ndarray) -> np.ndarray:
         """Turn uint8 (N, H, W, C) into float64 (N, D)."""
         raise NotImplementedError
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Any, finish: Jpeg | None) -> None:
+        """Make the features of every picture before the fits, where they are kept."""
+        if cls.kept:
+            train = corpus.images.subset(corpus.split == "train")
+            cls._learned_from(train, options.treatment, finish)
+            cls.features(corpus.images.pixels)
 
     @classmethod
     def fit(

@@ -25,7 +25,7 @@ from pipeline.images import Crop, Jpeg
 from pipeline.options import Model
 
 if TYPE_CHECKING:
-    from pipeline.folds import Images
+    from pipeline.folds import Corpus, Images
 
 QUANTILE = 0.95
 
@@ -53,6 +53,12 @@ class OneClass(Method):
         self.mean = mean
         self.whitening = whitening
         self.scale = scale
+
+    @classmethod
+    def prepare(cls, corpus: Corpus, options: Options, finish: Jpeg | None) -> None:
+        """Make the features of what is learned from and scored before the fits, by all cores."""
+        images = corpus.images
+        luma_features(images.pixels[(corpus.split != "train") | (images.labels == 0)])
 
     @classmethod
     def fit(

