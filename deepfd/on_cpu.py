@@ -66,6 +66,7 @@ def compiled(
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # pinned, processes side by side would share one core
     }
     run = openvino.Core().compile_model(model, "CPU", config)
 

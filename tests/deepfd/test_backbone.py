@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +141,20 @@ def test_openvino_reports_nothing_to_anyone():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "telemetry_stub" in out.stdout and "openvino_telemetry" not in out.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux says where threads may run")
+def test_processes_side_by_side_may_use_every_core():
+    code = (
+        "import os, numpy as np, torch; torch.set_num_threads(1); from deepfd import backbone;"
+        "before = os.sched_getaffinity(0);"
+        "backbone.statistics('efficientnet_lite0', np.zeros((1, 64, 64, 3), np.uint8),"
+        " torch.device('cpu'));"
+        "found = [os.sched_getaffinity(int(one)) for one in os.listdir('/proc/self/task')];"
+        "print(all(one == before for one in found), len(before))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split()[0] == "True", out.stdout
 
 
 def test_each_place_says_what_it_adds_for_several_detectors_at_once():
