@@ -14,7 +14,7 @@ seeds of a pair together). `all` stands for all regions or seams.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -102,7 +102,7 @@ def look(
         part = slice(start, start + detector.batch)
         x = data.to_input(data.to_tensor(pixels[part], detector.device))
         with torch.no_grad():
-            maps = network.d1.maps(x)
+            maps = detector.maps(x)
             numbers = None if statistics is None else statistics[part].cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, None if places is None else places[part])
@@ -182,14 +182,29 @@ def measure(maps: np.ndarray, masks: np.ndarray, threshold: float | None) -> dic
     }
 
 
-def maps_of(looked: Looked, names: Sequence[str], seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each kind of map, float (N, S, S); `names` and `seed` make the random one."""
-    evidence, size = looked.evidence, looked.evidence.shape[1]
-    yield from zip(OURS, (smoothed(evidence), evidence), strict=True)
-    yield "grad_cam", looked.grad_cam
-    yield "centre", np.broadcast_to(centre(size), evidence.shape)
+def maps_of(looked: Looked) -> dict[str, np.ndarray]:
+    """Return each kind of map of a detector, float (N, S, S)."""
+    ours = zip(OURS, (smoothed(looked.evidence), looked.evidence), strict=True)
+    return {**dict(ours), "grad_cam": looked.grad_cam}
+
+
+def fixed_maps(made: Sequence[Composite], seed: int) -> dict[str, np.ndarray]:
+    """Return the maps that know of no detector, float (N, S, S); `seed` draws the random one."""
+    size = made[0].pixels.shape[0]
+    names = [f"{one.pair} {one.shape} {one.seam}" for one in made]
     draws = (np.random.default_rng(seed_for(seed, "random map", name)) for name in names)
-    yield "random", np.stack([draw.random((size, size)) for draw in draws])
+    return {
+        "centre": np.broadcast_to(centre(size), (len(made), size, size)),
+        "random": np.stack([draw.random((size, size)) for draw in draws]),
+    }
+
+
+def masks_of(made: Sequence[Composite]) -> np.ndarray:
+    """Return what a map is to find, bool (N, S, S).
+
+    In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
+    """
+    return np.stack([one.fake if one.fake.any() else one.region for one in made])
 
 
 def pixels_of(made: Sequence[Composite]) -> np.ndarray:
@@ -198,13 +213,18 @@ def pixels_of(made: Sequence[Composite]) -> np.ndarray:
 
 
 def rows_of(
-    looked: Looked, threshold: Threshold, made: Sequence[Composite], seed: int
-) -> pd.DataFrame:
+    looked: Looked, threshold: Threshold, made: Sequence[Composite],
+    fixed: Mapping[str, dict[str, np.ndarray]],
+) -> pd.DataFrame:  # fmt: skip
     """Measure what a detector says: a row per picture and map, `MEASURES` and what it is.
 
-    In the control nothing is fake: what is measured is whether the map finds the *donor's* part.
+    Args:
+        looked: what it says of the pictures.
+        threshold: its own.
+        made: the pictures.
+        fixed: what `measure` says of each of `fixed_maps`.
     """
-    masks = np.stack([one.fake if one.fake.any() else one.region for one in made])
+    masks = masks_of(made)
     about = {
         "pair": [one.pair for one in made],
         "region": [one.shape for one in made],
@@ -212,13 +232,15 @@ def rows_of(
         "area": masks.mean(axis=(1, 2)),
         "called_fake": (looked.scores >= threshold.score).astype(float),
     }
-    names = [f"{one.pair} {one.shape} {one.seam}" for one in made]
     # A place is called fake where it alone, as the whole picture, would be.
     limit = float(logits(np.array(threshold.score)))
-    tables = []
-    for name, maps in maps_of(looked, names, seed):
-        limited = limit if name in OURS else None
-        tables.append(pd.DataFrame(about | {"map": name} | measure(maps, masks, limited)))
+    measured = {
+        name: measure(maps, masks, limit if name in OURS else None)
+        for name, maps in maps_of(looked).items()
+    }
+    tables = [
+        pd.DataFrame(about | {"map": name} | found) for name, found in (measured | fixed).items()
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -288,9 +310,8 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
     """
     if METHOD not in params.methods:
         return _nothing(f"no method {METHOD!r} in params.yaml")
-    corpus = folds.load(params)
     digest = folds.data_digest(params)
-    test = corpus.fold(NONE).test
+    test = folds.load(params).fold(NONE).test
     photographs = test.subset(np.isin(test.generators, params.train_collections))
     if not faces.available():
         raise UserError(
@@ -319,8 +340,8 @@ def study(params: Params, held_outs: Sequence[str] | None = None) -> pd.DataFram
         }
     wanted = held_outs or (NONE, *params.train_generators)
     fits = {held_out: list(load_detectors(params, held_out)) for held_out in wanted}
-    # What is looked at, and by the detectors of which folds: each picture is read once for all.
-    # (What all look at comes first: it takes longest.)
+    # What is looked at, and by the detectors of which folds: each picture is read once for all,
+    # first what all look at, which takes longest.
     groups: list[tuple[str, str, list[Composite], list[str]]] = []
     if control:
         groups += [("", CONTROL, control, [*wanted]), ("", UNTOUCHED, untouched, [*wanted])]
@@ -355,9 +376,11 @@ def _measured(
     """Measure the detectors of some folds on the same pictures: a fold, its rows."""
     every = [detector for several in fits.values() for _, detector, _ in several]
     looked = iter(looked_by(every, pixels_of(pictures)))
+    masks, others = masks_of(pictures), fixed_maps(pictures, params.seed)
+    fixed = {name: measure(maps, masks, None) for name, maps in others.items()}
     for held_out, several in fits.items():
         tables = [
-            rows_of(next(looked), threshold, pictures, params.seed).assign(fit=seed)
+            rows_of(next(looked), threshold, pictures, fixed).assign(fit=seed)
             for seed, _, threshold in several
         ]
         yield held_out, [*summed_up(pd.concat(tables), params.matrix.bootstrap, params.seed)]

@@ -65,9 +65,8 @@ READINGS: dict[BackboneName, tuple[Reading, ...]] = {
 }
 # Its pictures are (p - 127) / 128 of uint8.
 CENTRE, SCALE = 127.0, 128.0
-# Pictures at a time. On a CPU the networks read fewer, whose maps then lie in a core's cache.
+# Pictures at a time.
 BATCH, BATCH_GPU = 16, 512
-BATCH_CPU = 4
 # From so many pictures on they are read by a process for each core.
 MANY = 256
 
@@ -141,22 +140,15 @@ class Backbone(nn.Module):
         return found
 
     def _by_cpu(self, number: int, pictures: Tensor, statistics: bool) -> Maps:
-        """Read pictures, some at a time; the last of them are filled up."""
-        n, side = len(pictures), pictures.shape[-1]
-        pictures = torch.cat([pictures, pictures[:1].expand(-n % BATCH_CPU, -1, -1, -1)])
-        key = number, side, statistics
+        key = number, pictures.shape[-1], statistics
         if key not in self._compiled:
             reading = self.readings[number]
-            self._compiled[key] = on_cpu.compiled(
+            self._compiled[key] = on_cpu.efficientnet(
                 self.networks[str(reading.network)],
-                (BATCH_CPU, 3, side, side),
+                pictures.shape[-1],
                 partial(_asked_of, reading, statistics),
             )
-        run = self._compiled[key]
-        parts = [run(part.contiguous().numpy()) for part in pictures.split(BATCH_CPU)]
-        return tuple(
-            torch.from_numpy(np.concatenate(several)[:n]) for several in zip(*parts, strict=True)
-        )
+        return self._compiled[key](pictures)
 
 
 def shown(x: Tensor, enlarged: int) -> Tensor:
@@ -258,7 +250,7 @@ def look(
     """
     network, of = load(name, device), layout(name)
     each = weights.float().split([channels * (1 + spread) for channels, spread in of], dim=1)
-    size = BATCH_CPU if device.type == "cpu" else BATCH_GPU
+    size = on_cpu.BATCH if device.type == "cpu" else BATCH_GPU
     found = []
     for start in range(0, len(pixels), size):
         maps = network(data.to_input(data.to_tensor(pixels[start : start + size], device)))

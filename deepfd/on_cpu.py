@@ -1,9 +1,9 @@
-"""The frozen networks on a CPU: their layers laid out by OpenVINO, twice as fast as PyTorch's.
+"""Networks on a CPU: their layers laid out by OpenVINO, faster than PyTorch runs them.
 
 PyTorch runs a layer at a time and writes each layer's maps to memory. OpenVINO (Apache 2.0) joins a
-convolution with its padding, ReLU6 and the sum of a block, and keeps channels in blocks of the
-processor's registers. The numbers are those of `deepfd.efficientnet` but for rounding, the same
-bits on any number of threads (docs/research.md, 6, "Frozen networks by OpenVINO").
+convolution with its padding, what follows it and the sum of a block, and keeps channels in blocks
+of the processor's registers. The numbers are those of PyTorch but for rounding, the same bits on
+any number of threads and in any company (docs/research.md, 6, "Networks by OpenVINO").
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deepfd.efficientnet import Block, EfficientNet, Padded
+from deepfd.bodies import Residual, ResidualBlock
+from deepfd.efficientnet import Block, EfficientNet
 
 if TYPE_CHECKING:
     from openvino import Node
 
-# float32 (N, 3, S, S) to arrays that the caller may keep.
-Compiled = Callable[[np.ndarray], list[np.ndarray]]
+# Pictures at a time, whose maps then lie in a core's cache.
+BATCH = 4
+
+# float32 (N, C, S, S) to the outputs of a network, float32 each.
+Compiled = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @cache
@@ -42,25 +48,17 @@ def _openvino() -> ModuleType:
     return openvino
 
 
-def compiled(
-    network: EfficientNet, shape: tuple[int, ...], read: Callable[[list[tuple[Node, Node]]], list]
-) -> Compiled:
-    """Lay out a network for one shape of its input, to run on as many threads as torch has.
+def _operations() -> ModuleType:
+    """Return what networks are laid out of."""
+    _openvino()
+    from openvino import opset13
 
-    Args:
-        network: its layers and weights.
-        shape: (N, 3, S, S).
-        read: turns what `EfficientNet.forward` returns, as nodes, into the nodes of the outputs.
-    """
+    return opset13
+
+
+def _compiled(inputs: Node, outputs: list[Node]) -> Compiled:
+    """Make a layout ready to run, on as many threads as torch has."""
     openvino = _openvino()
-    from openvino import opset13 as ops
-
-    x = ops.parameter(shape, np.float32)
-    y, blocks = _convolved(ops, network.stem, x, bounded=True), []
-    for block in network.blocks:
-        blocks.append(_block(ops, block, y))
-        y = blocks[-1][0]
-    model = openvino.Model(read(blocks), [x], "EfficientNet")
     # fp32 wherever it runs: by itself it takes bf16 on processors that are fast at it.
     config = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -68,50 +66,110 @@ def compiled(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # pinned, processes side by side would share one core
     }
-    run = openvino.Core().compile_model(model, "CPU", config)
+    run = openvino.Core().compile_model(openvino.Model(outputs, [inputs]), "CPU", config)
 
-    def call(x: np.ndarray) -> list[np.ndarray]:
-        # The outputs' memory is written anew by the next call.
-        return [one.copy() for one in run(x).values()]
+    def call(x: Tensor) -> tuple[Tensor, ...]:
+        n = len(x)
+        # The last few are filled up, so that each is computed alike.
+        x = torch.cat([x, x[:1].expand(-n % BATCH, -1, -1, -1)])
+        # The outputs' memory is written anew for the next.
+        parts = [
+            [one.copy() for one in run(part.contiguous().numpy()).values()]
+            for part in x.split(BATCH)
+        ]
+        return tuple(
+            torch.from_numpy(np.concatenate(several)[:n]) for several in zip(*parts, strict=True)
+        )
 
     return call
 
 
-def _block(ops: ModuleType, block: Block, x: Node) -> tuple[Node, Node]:
+def efficientnet(
+    network: EfficientNet, side: int, read: Callable[[list[tuple[Node, Node]]], list[Node]]
+) -> Compiled:
+    """Lay out a frozen network for pictures of one side.
+
+    Args:
+        network: its layers and weights.
+        side: of the pictures, which have three channels.
+        read: turns what `EfficientNet.forward` returns, as nodes, into the nodes of the outputs.
+    """
+    ops = _operations()
+    x = ops.parameter((BATCH, 3, side, side), np.float32)
+    y, blocks = _convolved(network.stem, x, bounded=True), []
+    for block in network.blocks:
+        blocks.append(_block(block, y))
+        y = blocks[-1][0]
+    return _compiled(x, read(blocks))
+
+
+def residual(body: Residual, side: int) -> Compiled:
+    """Lay out D1's body for pictures of one side, to return its maps."""
+    ops, (first, *blocks) = _operations(), body
+    x = ops.parameter((BATCH, first.in_channels, side, side), np.float32)
+    y = _convolved(first, x)
+    for block in blocks:
+        y = _residual_block(block, y)
+    return _compiled(x, [y])
+
+
+def _residual_block(block: ResidualBlock, x: Node) -> Node:
+    """Lay out what `ResidualBlock.forward` does."""
+    ops, norm = _operations(), block.norm1
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias - norm.running_mean * scale
+    out = ops.add(ops.multiply(x, _each_channel(scale)), _each_channel(shift))
+    out = _convolved(fuse_conv_bn_eval(block.conv1, block.norm2), ops.swish(out))
+    out = _convolved(block.conv2, ops.swish(out))
+    if isinstance(block.shortcut, nn.Conv2d):
+        x = _convolved(block.shortcut, x, stride=block.stride)
+    return ops.add(x, out)
+
+
+def _block(block: Block, x: Node) -> tuple[Node, Node]:
     """Lay out what `Block.forward` does."""
-    wide = x if block.widen is None else _convolved(ops, block.widen, x, bounded=True)
-    before = _convolved(ops, block.depthwise, wide, bounded=True)
-    after = _convolved(ops, block.project, before)
-    return (ops.add(after, x) if block.residual else after), before
+    wide = x if block.widen is None else _convolved(block.widen, x, bounded=True)
+    before = _convolved(block.depthwise, wide, bounded=True)
+    after = _convolved(block.project, before)
+    return (_operations().add(after, x) if block.residual else after), before
 
 
-def _convolved(ops: ModuleType, conv: Padded, x: Node, bounded: bool = False) -> Node:
-    """Lay out a convolution with its padding and bias; ReLU6 after it if it is `bounded`."""
-    weight, bias = (one.detach().numpy() for one in (conv.weight, conv.bias))
-    left, right, top, bottom = conv.margins
-    places = (list(conv.stride), [top, left], [bottom, right], list(conv.dilation))
+def _convolved(conv: nn.Conv2d, x: Node, bounded: bool = False, stride: int | None = None) -> Node:
+    """Lay out a convolution with its padding and bias; ReLU6 after it if it is `bounded`.
+
+    Args:
+        conv: its weights.
+        x: what it reads.
+        bounded: see above.
+        stride: another than its own.
+    """
+    ops, weight = _operations(), conv.weight.detach().numpy()
+    left, right, top, bottom = getattr(conv, "margins", None) or np.repeat(conv.padding[::-1], 2)
+    strides = [stride] * 2 if stride else list(conv.stride)
+    places = (strides, [top, left], [bottom, right], list(conv.dilation))
     if conv.groups == 1:
         y = ops.convolution(x, ops.constant(weight), *places)
     else:  # (groups, outputs of each, inputs of each, height, width)
         grouped = weight.reshape(conv.groups, -1, *weight.shape[1:])
         y = ops.group_convolution(x, ops.constant(grouped), *places)
-    y = ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
+    y = ops.add(y, _each_channel(conv.bias))
     return ops.clamp(y, 0.0, 6.0) if bounded else y
+
+
+def _each_channel(values: Tensor) -> Node:
+    """Lay out a number for each channel, (1, C, 1, 1)."""
+    return _operations().constant(values.detach().numpy().reshape(1, -1, 1, 1))
 
 
 def mean(x: Node) -> Node:
     """Lay out the mean of each channel over all places: (N, C)."""
-    _openvino()
-    from openvino import opset13 as ops
-
+    ops = _operations()
     return ops.reduce_mean(x, ops.constant(np.array([2, 3])), keep_dims=False)
 
 
 def spread(x: Node) -> Node:
     """Lay out the standard deviation of each channel over all places: (N, C)."""
-    _openvino()
-    from openvino import opset13 as ops
-
+    ops = _operations()
     axes = ops.constant(np.array([2, 3]))
     away = ops.subtract(x, ops.reduce_mean(x, axes, keep_dims=True))
     return ops.sqrt(ops.reduce_mean(ops.multiply(away, away), axes, keep_dims=False))
@@ -119,7 +177,4 @@ def spread(x: Node) -> Node:
 
 def beside(several: list[Node]) -> Node:
     """Lay out what joins several (N, C) to one."""
-    _openvino()
-    from openvino import opset13 as ops
-
-    return ops.concat(several, 1)
+    return _operations().concat(several, 1)
