@@ -102,7 +102,7 @@ def look(
         part = slice(start, start + detector.batch)
         x = data.to_input(data.to_tensor(pixels[part], detector.device))
         with torch.no_grad():
-            maps = detector.maps(x)
+            maps = network.d1.maps(x)
             numbers = None if statistics is None else statistics[part].cpu().numpy()
             scores_ = detector.scores(network.d2(maps), numbers)
             evidence = detector.evidence_of(maps, None if places is None else places[part])

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pipeline.errors import UserError
 
@@ -107,12 +108,29 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, S, S) to (N, outputs, S / stride, S / stride)."""
         out = F.silu(self.norm1(x))
-        out = self.norm2(self.conv1(out))
+        if self.training or torch.is_grad_enabled():
+            out = self.norm2(self.conv1(out))
+        else:
+            out = _normed(self.conv1, self.norm2, out)
         # The stride is taken before the 1x1 convolution: with one of its own its backward pass
         # writes past its memory where `inputs` is below 8 and the CPU's best is AVX2
         # (github.com/uxlfoundation/oneDNN/issues/6035).
         kept = x[:, :, :: self.stride, :: self.stride]
         return self.shortcut(kept) + self.conv2(F.silu(out))
+
+
+def _normed(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Convolve, then normalise by the running statistics, as one convolution without gradients."""
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 
 class Residual(nn.Sequential):

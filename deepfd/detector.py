@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepfd import backbone, data, on_cpu
+from deepfd import backbone, data
 from deepfd.backbone import outputs
-from deepfd.bodies import Residual, initialise
+from deepfd.bodies import initialise
 from deepfd.d1 import D1, FeatureName
 from deepfd.d2 import D2, HeadName
 from deepfd.options import BackboneName
@@ -167,7 +167,6 @@ class Detector:
     ) -> None:
         self.device = default_device()
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self._body: on_cpu.Compiled | None = None
         self.about = about or {}
         self.crop = crop
         self.finish = finish
@@ -197,18 +196,6 @@ class Detector:
             )
         for start in range(0, len(pixels), self.batch):
             yield data.to_input(data.to_tensor(pixels[start : start + self.batch], self.device))
-
-    def maps(self, x: Tensor) -> Tensor:
-        """Map inputs of the network, (N, C, S, S) in [-1, 1], to D1's maps.
-
-        On a CPU these are laid out once (`deepfd.on_cpu`): D1 is not to be trained any further.
-        """
-        d1 = self.network.d1
-        if x.is_cuda or not isinstance(d1.body, Residual):
-            return d1.maps(x)
-        if self._body is None:
-            self._body = on_cpu.residual(d1.body, self.size)
-        return self._body(d1.shown(x))[0]
 
     @property
     def backbone(self) -> BackboneName | None:
@@ -240,7 +227,7 @@ class Detector:
     def score(self, pixels: np.ndarray) -> np.ndarray:
         """Return P(fake), float64 (N,) in [0, 1], of uint8 (N, size, size, C)."""
         network = self.network
-        logits = [network.d2(self.maps(x)) for x in self._batches(pixels)]
+        logits = [network.d2(network.d1.maps(x)) for x in self._batches(pixels)]
         if not logits:
             return np.empty(0)
         return self.scores(torch.cat(logits), self.statistics(pixels) if self.backbone else None)
@@ -257,7 +244,7 @@ class Detector:
             if name is not None:
                 part, weights = pixels[start : start + self.batch], network.beside[None]
                 places = backbone.look(name, part, weights, self.size, self.device).places[:, 0]
-            maps.append(self.evidence_of(self.maps(x), places).cpu().numpy())
+            maps.append(self.evidence_of(network.d1.maps(x), places).cpu().numpy())
         return np.concatenate(maps)
 
     def evidence_of(self, maps: Tensor, places: Tensor | None) -> Tensor:
@@ -279,7 +266,7 @@ class Detector:
         d1 = self.network.d1
         found = [np.empty((0, d1.head.out_features), np.float32)]
         for x in self._batches(pixels):
-            found.append(d1.features(self.maps(x)).cpu().numpy())
+            found.append(d1.features(d1.maps(x)).cpu().numpy())
         return np.concatenate(found)
 
     @torch.inference_mode()
@@ -291,7 +278,7 @@ class Detector:
         network = self.network
         found = [np.empty((0, network.d1.outputs), np.float32)]
         for x in self._batches(pixels):
-            found.append(network.d2.pooled(self.maps(x)).cpu().numpy())
+            found.append(network.d2.pooled(network.d1.maps(x)).cpu().numpy())
         return np.concatenate([np.concatenate(found), self.statistics(pixels)], axis=1)
 
     @staticmethod

@@ -1,9 +1,9 @@
-"""Networks on a CPU: their layers laid out by OpenVINO, faster than PyTorch runs them.
+"""The frozen networks on a CPU: their layers laid out by OpenVINO, twice as fast as PyTorch's.
 
 PyTorch runs a layer at a time and writes each layer's maps to memory. OpenVINO (Apache 2.0) joins a
 convolution with its padding, what follows it and the sum of a block, and keeps channels in blocks
 of the processor's registers. The numbers are those of PyTorch but for rounding, the same bits on
-any number of threads and in any company (docs/research.md, 6, "Networks by OpenVINO").
+any number of threads and in any company (docs/research.md, 6, "Frozen networks by OpenVINO").
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
-from deepfd.bodies import Residual, ResidualBlock
-from deepfd.efficientnet import Block, EfficientNet
+from deepfd.efficientnet import Block, EfficientNet, Padded
 
 if TYPE_CHECKING:
     from openvino import Node
@@ -103,29 +101,6 @@ def efficientnet(
     return _compiled(x, read(blocks))
 
 
-def residual(body: Residual, side: int) -> Compiled:
-    """Lay out D1's body for pictures of one side, to return its maps."""
-    ops, (first, *blocks) = _operations(), body
-    x = ops.parameter((BATCH, first.in_channels, side, side), np.float32)
-    y = _convolved(first, x)
-    for block in blocks:
-        y = _residual_block(block, y)
-    return _compiled(x, [y])
-
-
-def _residual_block(block: ResidualBlock, x: Node) -> Node:
-    """Lay out what `ResidualBlock.forward` does."""
-    ops, norm = _operations(), block.norm1
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    shift = norm.bias - norm.running_mean * scale
-    out = ops.add(ops.multiply(x, _each_channel(scale)), _each_channel(shift))
-    out = _convolved(fuse_conv_bn_eval(block.conv1, block.norm2), ops.swish(out))
-    out = _convolved(block.conv2, ops.swish(out))
-    if isinstance(block.shortcut, nn.Conv2d):
-        x = _convolved(block.shortcut, x, stride=block.stride)
-    return ops.add(x, out)
-
-
 def _block(block: Block, x: Node) -> tuple[Node, Node]:
     """Lay out what `Block.forward` does."""
     wide = x if block.widen is None else _convolved(block.widen, x, bounded=True)
@@ -134,31 +109,19 @@ def _block(block: Block, x: Node) -> tuple[Node, Node]:
     return (_operations().add(after, x) if block.residual else after), before
 
 
-def _convolved(conv: nn.Conv2d, x: Node, bounded: bool = False, stride: int | None = None) -> Node:
-    """Lay out a convolution with its padding and bias; ReLU6 after it if it is `bounded`.
-
-    Args:
-        conv: its weights.
-        x: what it reads.
-        bounded: see above.
-        stride: another than its own.
-    """
-    ops, weight = _operations(), conv.weight.detach().numpy()
-    left, right, top, bottom = getattr(conv, "margins", None) or np.repeat(conv.padding[::-1], 2)
-    strides = [stride] * 2 if stride else list(conv.stride)
-    places = (strides, [top, left], [bottom, right], list(conv.dilation))
+def _convolved(conv: Padded, x: Node, bounded: bool = False) -> Node:
+    """Lay out a convolution with its padding and bias; ReLU6 after it if it is `bounded`."""
+    ops = _operations()
+    weight, bias = (one.detach().numpy() for one in (conv.weight, conv.bias))
+    left, right, top, bottom = conv.margins
+    places = (list(conv.stride), [top, left], [bottom, right], list(conv.dilation))
     if conv.groups == 1:
         y = ops.convolution(x, ops.constant(weight), *places)
     else:  # (groups, outputs of each, inputs of each, height, width)
         grouped = weight.reshape(conv.groups, -1, *weight.shape[1:])
         y = ops.group_convolution(x, ops.constant(grouped), *places)
-    y = ops.add(y, _each_channel(conv.bias))
+    y = ops.add(y, ops.constant(bias.reshape(1, -1, 1, 1)))
     return ops.clamp(y, 0.0, 6.0) if bounded else y
-
-
-def _each_channel(values: Tensor) -> Node:
-    """Lay out a number for each channel, (1, C, 1, 1)."""
-    return _operations().constant(values.detach().numpy().reshape(1, -1, 1, 1))
 
 
 def mean(x: Node) -> Node:
