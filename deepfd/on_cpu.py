@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfd.efficientnet import Block, EfficientNet, Padded
+from deepfd.efficientnet import Block, EfficientNet, Padded, install
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from openvino import Node
@@ -32,12 +33,18 @@ Compiled = Callable[[Tensor], tuple[Tensor, ...]]
 
 @cache
 def _openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry, which would report each import to its makers."""
+    """Import OpenVINO without its telemetry, which would report each import to its makers.
+
+    Raises:
+        UserError: it is not installed.
+    """
     name = "openvino_telemetry"
     before = sys.modules.get(name)
     sys.modules[name] = None  # OpenVINO then uses a stub of its own
     try:
         import openvino
+    except ModuleNotFoundError:
+        raise UserError(f"the package openvino is missing; {install('openvino')}") from None
     finally:
         if before is None:
             del sys.modules[name]
