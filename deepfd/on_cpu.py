@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from deepfd.efficientnet import Block, EfficientNet, Padded, install
+from pipeline import cores
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _compiled(inputs: Node, outputs: list[Node]) -> Compiled:
     openvino = _openvino()
     # fp32 wherever it runs: by itself it takes bf16 on processors that are fast at it.
     config = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # No more than there are cores: its memory for each thread is laid out for so many.
+        "INFERENCE_NUM_THREADS": min(torch.get_num_threads(), cores.available()),
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # pinned, processes side by side would share one core

@@ -99,7 +99,7 @@ def test_its_statistics_are_those_of_its_maps():
         torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [16, 64, 90])
+@pytest.mark.parametrize("side", [64, 96])
 def test_openvino_reads_as_pytorch_does(side):
     network = backbone.load(NAME, CPU)
     x = data.to_input(data.to_tensor(pixels(5, side=side), CPU))
@@ -119,18 +119,20 @@ def test_what_is_shown_is_enlarged_bicubically(side):
         torch.testing.assert_close(found, (expected * 127.5 + 0.5) / 128, rtol=0, atol=1e-5)
 
 
-def test_the_bits_are_the_same_on_any_number_of_threads(monkeypatch):
-    several, found, threads = pixels(9), [], torch.get_num_threads()
-    try:
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            backbone.load.cache_clear()
-            found.append(backbone.statistics(NAME, several, CPU))
-    finally:
-        torch.set_num_threads(threads)
-        backbone.load.cache_clear()
-    for one in found[1:]:
-        np.testing.assert_array_equal(one, found[0])
+def test_the_bits_are_the_same_on_any_number_of_threads():
+    code = (
+        "import hashlib, numpy as np, torch; torch.set_num_threads(%d); from deepfd import backbone;"
+        "shown = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8);"
+        "found = backbone.statistics('efficientnet_lite', shown, torch.device('cpu'));"
+        "print(hashlib.sha256(found.tobytes()).hexdigest())"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code % number], capture_output=True, check=True
+        ).stdout
+        for number in (1, 2, 3)
+    ]
+    assert len(said[0]) > 60 and len({*said}) == 1
 
 
 def test_openvino_reports_nothing_to_anyone():
