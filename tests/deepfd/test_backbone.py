@@ -121,7 +121,8 @@ def test_what_is_shown_is_enlarged_bicubically(side):
 
 def test_the_bits_are_the_same_on_any_number_of_threads():
     code = (
-        "import hashlib, numpy as np, torch; torch.set_num_threads(%d); from deepfd import backbone;"
+        "import hashlib, numpy as np, torch; torch.set_num_threads(%d);"
+        "from deepfd import backbone;"
         "shown = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8);"
         "found = backbone.statistics('efficientnet_lite', shown, torch.device('cpu'));"
         "print(hashlib.sha256(found.tobytes()).hexdigest())"
