@@ -67,7 +67,7 @@ def _compiled(inputs: Node, outputs: list[Node]) -> Compiled:
     openvino = _openvino()
     # fp32 wherever it runs: by itself it takes bf16 on processors that are fast at it.
     config = {
-        # No more than there are cores: after three on two, memory was damaged (docs/research.md).
+        # No more than there are cores: memory was damaged after three on two (docs/research.md).
         "INFERENCE_NUM_THREADS": min(torch.get_num_threads(), cores.available()),
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,

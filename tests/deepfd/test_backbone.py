@@ -99,16 +99,26 @@ def test_its_statistics_are_those_of_its_maps():
         torch.testing.assert_close(network.statistics(x), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.parametrize("side", [16, 64, 90, 96])
 def test_openvino_reads_as_pytorch_does(side):
-    network = backbone.load(NAME, CPU)
-    x = data.to_input(data.to_tensor(pixels(5, side=side), CPU))
-    with torch.inference_mode():
-        found = network._read(x, statistics=False)
-        for reading, maps in zip(network.readings, found, strict=True):
-            blocks = network.networks[str(reading.network)](backbone.shown(x, reading.enlarged))
-            for one, expected in zip(maps, backbone._read_of(reading, blocks), strict=True):
-                torch.testing.assert_close(one, expected, rtol=0, atol=5e-4)
+    # In a process of its own: docs/research.md, 6, "Frozen networks by OpenVINO".
+    code = (
+        "import numpy as np, torch; from deepfd import backbone, data;"
+        f"shape = (5, {side}, {side}, 3);"
+        "shown = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8);"
+        "cpu = torch.device('cpu'); x = data.to_input(data.to_tensor(shown, cpu));"
+        f"network = backbone.load({NAME!r}, cpu)\n"
+        "with torch.inference_mode():\n"
+        "    found = network._read(x, statistics=False)\n"
+        "    for reading, maps in zip(network.readings, found, strict=True):\n"
+        "        large = backbone.shown(x, reading.enlarged)\n"
+        "        blocks = network.networks[str(reading.network)](large)\n"
+        "        for one, expected in zip(maps, backbone._read_of(reading, blocks), strict=True):\n"
+        "            torch.testing.assert_close(one, expected, rtol=0, atol=5e-4)\n"
+        "    print(len(found), 'readings')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (out.returncode, out.stdout) == (0, "3 readings\n"), out.stderr
 
 
 @pytest.mark.parametrize("side", [64, 96])
