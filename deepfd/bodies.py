@@ -140,13 +140,21 @@ class Residual(nn.Sequential):
         inputs: channels of the front.
         widths: channels of the blocks.
         stride: of the first convolution, 1 for full resolution.
+        stem: channels of the first convolution where no block keeps its resolution: then the first
+            block halves the map, too. None: as many as the first block, which keeps it.
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int] = (16, 32, 64), stride: int = 1) -> None:
-        layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, stride, padding=1)]
-        before = widths[0]
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int] = (16, 32, 64),
+        stride: int = 1,
+        stem: int | None = None,
+    ) -> None:
+        before = stem or widths[0]
+        layers: list[nn.Module] = [nn.Conv2d(inputs, before, 3, stride, padding=1)]
         for level, width in enumerate(widths):
-            layers.append(ResidualBlock(before, width, stride=2 if level else 1))
+            layers.append(ResidualBlock(before, width, stride=2 if level or stem else 1))
             before = width
         super().__init__(*layers)
         self.outputs = before

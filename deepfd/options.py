@@ -130,6 +130,9 @@ class ResidualNet(OnCrops):
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=6)] = (16, 32, 64)
     # Stride of the first convolution: 1 keeps the full resolution.
     stride: PositiveInt = 1
+    # Channels of the first convolution where no block stays at its resolution: the first halves the
+    # map, too. Without it: `widths[0]`, and a block that stays.
+    stem: PositiveInt | None = None
 
 
 class DeepFD(ResidualNet):

@@ -139,17 +139,18 @@ def deterministic() -> Iterator[None]:
     """Within this context the same seed, threads and machine give the same bits."""
     # cuBLAS reads this when it is first used; without it PyTorch refuses to be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
     filled = torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
+    # As `use_deterministic_algorithms`, which imports PyTorch's compiler as well: two seconds.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads what it has not written, and filling all memory costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         torch.utils.deterministic.fill_uninitialized_memory = filled
         torch.backends.cudnn.benchmark = benchmark
 

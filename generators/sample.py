@@ -284,7 +284,8 @@ def deterministic() -> None:
     torch.backends.cudnn.benchmark = False
     # Short mantissas would move an image by more than a grey level from batch to batch.
     torch.backends.cudnn.allow_tf32 = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As `use_deterministic_algorithms`, which imports PyTorch's compiler as well: two seconds.
+    torch.set_deterministic_debug_mode("warn")
 
 
 @one_line

@@ -29,6 +29,7 @@ def architecture(options: ResidualNet | Npr) -> dict[str, Any]:
         body = {"kind": "resnet", "width": options.width}
         return {"front": options.front, "body": body, "feature": "unit", "head": "linear"}
     body = {"kind": "residual", "widths": list(options.widths), "stride": options.stride}
+    body |= {"stem": options.stem} if options.stem else {}
     found = {"front": options.front, "body": body, "feature": "unit", "head": "paper"}
     return found | ({"backbone": options.backbone} if options.backbone else {})
 

@@ -1,9 +1,12 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
+from benchmarks.methods.deepfd import architecture
 from deepfd.bodies import Paper, paper_widths
 from deepfd.d1 import D1
 from deepfd.detector import Network
+from deepfd.options import DeepFD
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.numbers
@@ -86,3 +89,24 @@ def test_weights_depend_on_the_seed_alone():
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["d1.body.0.weight"], other["d1.body.0.weight"])
+
+
+def test_a_stem_keeps_the_full_resolution_by_itself_and_each_block_halves_it():
+    body = {"kind": "residual", "widths": [6, 8], "stride": 1, "stem": 4}
+    d1 = D1(3, 64, "none", body, "unit")
+    x = torch.rand(2, 3, 64, 64)
+    assert d1.body[0](x).shape == (2, 4, 64, 64)
+    assert d1.maps(x).shape == (2, 8, 16, 16)
+    # What the first block reads is not linear before a stride is taken.
+    block = d1.body[1].eval()
+    kept = d1.body[0](x)
+    seen = block.conv1(F.silu(block.norm1(kept)))
+    assert block.conv1.stride == (2, 2) and seen.shape == (2, 6, 32, 32)
+
+
+@pytest.mark.parametrize("stem", [None, 4])
+def test_an_options_stem_is_the_bodys(stem):
+    options = DeepFD(method="deepfd", widths=(6, 8), stem=stem, crop=16, steps=1)
+    d1 = Network(1, 32, **architecture(options), seed=0).d1
+    assert d1.body[0].out_channels == (stem or 6)
+    assert [block.stride for block in d1.body[1:]] == ([2, 2] if stem else [1, 2])

@@ -1,5 +1,7 @@
 import copy
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -120,6 +122,19 @@ def test_fitting_leaves_the_global_random_state_and_settings_alone(planted):
     assert np.array_equal(numpy_state, np.random.get_state()[1])
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_what_makes_it_deterministic_does_not_import_pytorchs_compiler():
+    """`torch.use_deterministic_algorithms` does, and each stage would wait two seconds for it."""
+    program = (
+        "import sys, torch; from deepfd.train import deterministic as training; "
+        "from generators.sample import deterministic as sampling\n"
+        "with training(): assert torch.get_deterministic_debug_mode() == 2\n"
+        "assert torch.get_deterministic_debug_mode() == 0\n"
+        "sampling(); assert torch.get_deterministic_debug_mode() == 1\n"
+        "assert 'torch._inductor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_live_metrics_are_written_where_they_are_asked_for(planted, tmp_path, monkeypatch):
