@@ -109,4 +109,4 @@ def test_an_options_stem_is_the_bodys(stem):
     options = DeepFD(method="deepfd", widths=(6, 8), stem=stem, crop=16, steps=1)
     d1 = Network(1, 32, **architecture(options), seed=0).d1
     assert d1.body[0].out_channels == (stem or 6)
-    assert [block.stride for block in d1.body[1:]] == ([2, 2] if stem else [1, 2])
+    assert [block.stride for block in list(d1.body)[1:]] == ([2, 2] if stem else [1, 2])
